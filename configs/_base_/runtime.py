@@ -1,0 +1,19 @@
+_base_ = 'mmpretrain::_base_/default_runtime.py'
+
+custom_imports = dict(imports=['mixskd_mm'], allow_failed_imports=False)
+
+default_hooks = dict(
+    # Reads the logged values from the device once an interval; stops at a loss that is not finite.
+    runtime_info=dict(type='DeferredRuntimeInfoHook', interval=100),
+    # The numbers to report are the last epoch's, so no best checkpoint is kept.
+    checkpoint=dict(interval=1, max_keep_ckpts=2),
+)
+custom_hooks = [
+    dict(type='EpochSeedHook'),
+    dict(type='RecipeCheckHook'),
+    dict(type='FiniteCheckpointHook'),
+    dict(type='CheckpointKeysHook'),
+]
+
+# A fixed seed: a resumed run needs the data order of the run that it continues.
+randomness = dict(seed=0)

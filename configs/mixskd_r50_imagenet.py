@@ -1,0 +1,12 @@
+# ResNet-50 on ImageNet, 8 GPUs x 32 images, with MixSKD (Table 3, "+MixSKD").
+_base_ = 'baseline_r50_imagenet.py'
+
+model = dict(
+    type='MixSKDClassifier',
+    temperature=3.0,  # T, Eq. (10) and (12)
+    clean_weight=2.0,  # Eq. (5): x_i and x_j
+    feature_weight=1.0,  # beta, Eq. (13)
+    dis_weight=1.0,  # gamma
+    logit_weight=1.0,  # mu; or dict(b_logit=..., cls_h=..., f_logit=...)
+)
+data_preprocessor = dict(type='MixupDataPreprocessor', alpha=0.2)

@@ -1,0 +1,3 @@
+from .safe_load import load_local_checkpoint
+
+__all__ = ['load_local_checkpoint']

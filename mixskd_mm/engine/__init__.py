@@ -1,0 +1,14 @@
+from .checkpoint_keys import CheckpointKeysHook
+from .deferred_log import DeferredRuntimeInfoHook
+from .epoch_seed import EpochSeedHook, keep_loader_seed
+from .finite_checkpoint import FiniteCheckpointHook
+from .recipe_check import RecipeCheckHook
+
+__all__ = [
+    'CheckpointKeysHook',
+    'DeferredRuntimeInfoHook',
+    'EpochSeedHook',
+    'FiniteCheckpointHook',
+    'RecipeCheckHook',
+    'keep_loader_seed',
+]

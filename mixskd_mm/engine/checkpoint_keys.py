@@ -1,0 +1,53 @@
+"""Refuse a checkpoint that belongs to another model, instead of silently keeping random weights."""
+
+from __future__ import annotations
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+
+from mixskd_mm.errors import InputError
+
+# What a checkpoint must hold to predict. The rest of MixSKDClassifier only serves training.
+PREDICTING_PARTS = ('backbone.', 'neck.', 'head.')
+
+
+@HOOKS.register_module()
+class CheckpointKeysHook(Hook):
+    """Compare a checkpoint with the model before mmengine loads it (which ignores what does not match).
+
+    To test or start from a checkpoint it must hold all of the backbone, neck and head with the model's shapes; to resume,
+    every tensor of the model. Extra tensors are fine: a plain classifier takes a MixSKD checkpoint.
+
+    Raises:
+        InputError: naming the file, how many tensors do not match and the first of them.
+    """
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        needed = {
+            name: tuple(value.shape)
+            for name, value in model.state_dict().items()
+            if runner._resume or name.startswith(PREDICTING_PARTS)
+        }
+        found = {
+            name.removeprefix('module.'): tuple(value.shape)
+            for name, value in checkpoint.get('state_dict', checkpoint).items()
+            if hasattr(value, 'shape')
+        }
+        check_keys(needed, found, source=f'checkpoint {runner._load_from}', model=type(model).__name__)
+
+
+def check_keys(needed: dict[str, tuple], found: dict[str, tuple], source: str, model: str) -> None:
+    """Raise InputError unless ``found`` has every name of ``needed`` with the same shape."""
+    missing = [name for name in needed if name not in found]
+    reshaped = [name for name in needed if name in found and found[name] != needed[name]]
+    if not missing and not reshaped:
+        return
+    problems = []
+    if missing:
+        problems.append(f'lacks {len(missing)} of the {len(needed)} tensors that {model} expects (first: {missing[0]})')
+    if reshaped:
+        name = reshaped[0]
+        problems.append(f'has {len(reshaped)} of another shape (first: {name}, {found[name]} instead of {needed[name]})')
+    raise InputError(f'{source} {" and ".join(problems)}')

@@ -1,0 +1,37 @@
+"""Make the randomness of an epoch depend on the epoch, not on what ran before it."""
+
+from __future__ import annotations
+
+import numpy as np
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.registry import FUNCTIONS, HOOKS
+from mmengine.runner import set_random_seed
+
+
+@HOOKS.register_module()
+class EpochSeedHook(Hook):
+    """Seed Python, NumPy and PyTorch at the start of each epoch with (seed of the run, rank, epoch).
+
+    A run that resumes after epoch n then augments as the uninterrupted run would have, and no two ranks or epochs augment
+    alike. Data loader workers follow if they are started anew in each epoch and seeded by the loader::
+
+        train_dataloader = dict(persistent_workers=False, worker_init_fn=dict(type='keep_loader_seed'))
+
+    mmengine seeds workers itself otherwise, with the same numbers in each epoch.
+    """
+
+    # Before DataLoader workers start, and before any hook that draws.
+    priority = 'VERY_HIGH'
+
+    def before_train_epoch(self, runner) -> None:
+        sequence = np.random.SeedSequence([runner.seed, get_rank(), runner.epoch])
+        set_random_seed(int(sequence.generate_state(1)[0]))
+
+
+@FUNCTIONS.register_module()
+def keep_loader_seed(worker_id: int) -> None:
+    """A worker_init_fn that leaves a worker as PyTorch's DataLoader seeded it.
+
+    That is Python, NumPy and PyTorch from the main process's generator, so from :class:`EpochSeedHook`.
+    """

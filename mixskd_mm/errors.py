@@ -1,0 +1,23 @@
+"""The exception that means: what the user gave cannot work."""
+
+
+class InputError(ValueError):
+    """Wrong user input: a config value, a data set, a checkpoint.
+
+    Its message is one line that names the value, where it came from and what was expected. The command line tools
+    print that line instead of a traceback.
+    """
+
+
+def check_number(name: str, value, *, positive: bool = False) -> float:
+    """Return ``value`` if it is a finite number >= 0, or > 0 with ``positive``.
+
+    Raises:
+        InputError: if it is anything else (a bool, a string, NaN, an infinity, a negative number).
+    """
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    in_range = is_number and (0 < value if positive else 0 <= value) and value < float('inf')
+    if not in_range:
+        expected = 'a finite number > 0' if positive else 'a finite number >= 0'
+        raise InputError(f'{name}={value!r}: expected {expected}')
+    return value

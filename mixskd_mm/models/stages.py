@@ -1,0 +1,111 @@
+"""Cut a backbone into its stages phi_1 ... phi_K, and build the auxiliary branches b_k from the later ones."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+from mmengine.model import BaseModule
+from mmpretrain.models.heads import LinearClsHead
+from mmpretrain.registry import MODELS
+from torch import Tensor, nn
+
+from mixskd_mm.errors import InputError
+
+# What mmpretrain's ResNets use unless told otherwise.
+HE_INIT = [
+    dict(type='Kaiming', layer=['Conv2d']),
+    dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']),
+]
+
+
+def global_average_pool(feature: Tensor) -> Tensor:
+    """GAP: ``(N, C, H, W)`` to ``(N, C)``."""
+    return feature.mean((2, 3))
+
+
+def stage_names(backbone: nn.Module) -> list[str]:
+    """Names of the modules of ``backbone`` that are its stages phi_1 ... phi_K, first to last.
+
+    mmpretrain's ResNet family (ResNet, ResNet_CIFAR, ResNeXt, SEResNet, ...) says so itself: ``res_layers`` names the
+    stages, ``out_indices`` chooses which of their outputs ``forward`` returns, ``feat_dim`` is the last one's width. Any
+    backbone with these three can be cut.
+
+    Raises:
+        InputError: naming the backbone and what it lacks.
+    """
+    missing = [name for name in ('res_layers', 'out_indices', 'feat_dim') if not hasattr(backbone, name)]
+    if missing:
+        raise InputError(
+            f'backbone {type(backbone).__name__} cannot be cut into stages: it has no {", ".join(missing)} (expected '
+            'res_layers: names of its stage modules, out_indices: stages that forward returns, feat_dim: last width)'
+        )
+    names = list(backbone.res_layers)
+    if len(names) < 2 or max(backbone.out_indices) != len(names) - 1:
+        raise InputError(
+            f'backbone {type(backbone).__name__} has {len(names)} stages and out_indices={tuple(backbone.out_indices)}: '
+            'MixSKD expects at least two stages and that the last one feeds the classifier'
+        )
+    return names
+
+
+def stage_outputs(backbone: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+    """phi_1(x), ..., phi_K o ... o phi_1(x): the output of every stage, whatever ``out_indices`` says (Eq. 1)."""
+    configured = backbone.out_indices
+    backbone.out_indices = tuple(range(len(backbone.res_layers)))
+    try:
+        return backbone(images)
+    finally:
+        backbone.out_indices = configured
+
+
+def fresh_stages(backbone: nn.Module, names: list[str]) -> nn.Module:
+    """A copy of ``backbone`` that has only the stages ``names``, trainable and with new weights, never pretrained ones.
+
+    It stays an object of the backbone's class, so that ``init_weights`` initialises it as the backbone is initialised.
+    """
+    copy = deepcopy(backbone)
+    for name, _ in list(copy.named_children()):
+        if name not in names:
+            delattr(copy, name)
+    for module in copy.modules():
+        if hasattr(module, 'reset_parameters'):
+            module.reset_parameters()
+    if isinstance(copy.init_cfg, dict) and copy.init_cfg.get('type') == 'Pretrained':
+        copy.init_cfg = deepcopy(HE_INIT)
+    copy._is_init = False
+    copy.frozen_stages = -1
+    copy.norm_eval = False
+    copy.train()
+    return copy.requires_grad_(True)
+
+
+@MODELS.register_module()
+class AuxiliaryBranch(BaseModule):
+    """Auxiliary branch b_k = g_k o zeta_k: the stages after the k-th once more, with weights of its own (Eq. 1).
+
+    The copied stages zeta_k give it as many down-samplings as the backbone, so its feature map F_k has the shape of F_K
+    (MixSKD, appendix A). The classifier g_k is initialised like the backbone's.
+
+    Args:
+        backbone (nn.Module): The network whose later stages are copied; it is not changed.
+        start (int): k, 1-based: the branch continues the output of stage k with copies of stages k + 1 to K.
+        num_classes (int): Number of classes C.
+        head_init_cfg (dict, optional): Initialisation of g_k. Defaults to None: PyTorch's.
+    """
+
+    def __init__(self, backbone: nn.Module, start: int, num_classes: int, head_init_cfg: dict | None = None) -> None:
+        super().__init__()
+        self.names = stage_names(backbone)[start:]
+        self.stages = fresh_stages(backbone, self.names)
+        self.head = LinearClsHead(num_classes, backbone.feat_dim, init_cfg=deepcopy(head_init_cfg))
+
+    def forward(self, stage_output: Tensor) -> Tensor:
+        """F_k = zeta_k(output of stage k): ``(N, C_k, H_k, W_k)`` to ``(N, C_K, H_K, W_K)`` (Eq. 2)."""
+        x = stage_output
+        for name in self.names:
+            x = getattr(self.stages, name)(x)
+        return x
+
+    def classify(self, pooled: Tensor) -> Tensor:
+        """g_k: pooled F_k of shape ``(N, C_K)`` to logits ``(N, num_classes)``."""
+        return self.head.fc(pooled)
