@@ -6,33 +6,48 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from urllib.error import URLError
 
 import torch
 from mmengine.config import Config, DictAction
 
 from mixskd_mm.errors import InputError
 
-# Raised by the host libraries for wrong input of a kind that needs no traceback.
-INPUT_ERRORS = (InputError, FileNotFoundError)
-
 
 def exit_on_input_error(main: Callable[[], None]) -> None:
     """Run ``main``; if what the user gave is wrong, print one line about it and exit with status 1."""
     try:
         main()
-    except INPUT_ERRORS as error:
-        sys.exit(f'error: {last_line(error)}')
-    except AssertionError as error:
-        # mmcv's loader says so of an image file that exists but cannot be decoded.
-        if 'failed to load image' not in str(error):
+    except Exception as error:
+        message = describe_input_error(error)
+        if message is None:
             raise
-        sys.exit(f'error: {last_line(error)}: expected a readable image')
+        sys.exit(f'error: {message}')
+
+
+def describe_input_error(error: Exception) -> str | None:
+    """One line about wrong input, or None if ``error`` may be a bug and deserves its traceback.
+
+    The host libraries report missing files, empty folders and undecodable images with exceptions of their own.
+    """
+    message = last_line(error)
+    if isinstance(error, InputError):
+        return message
+    if isinstance(error, URLError):
+        return f'download failed ({error.reason}): expected a connection, or the data in the data_root of the config'
+    if isinstance(error, FileNotFoundError):
+        return f'{error.filename or message} does not exist: expected the file or folder that the config names'
+    if isinstance(error, RuntimeError) and message.startswith(('Found 0 files', 'Found no valid file')):
+        return f'{message}: expected one folder of images for each class'
+    if isinstance(error, AssertionError) and 'failed to load image' in message:
+        return f'{message}: expected a readable image'
+    return None
 
 
 def last_line(error: Exception) -> str:
-    """The message without the worker's traceback that a DataLoader puts before it."""
-    line = str(error).strip().splitlines()[-1]
-    return line.split('Error: ', 1)[-1]
+    """The message, without the traceback that a DataLoader puts before that of a worker."""
+    lines = str(error).strip().splitlines() or ['']
+    return lines[0] if len(lines) == 1 else lines[-1].split('Error: ', 1)[-1]
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ def check_number(name: str, value, *, positive: bool = False) -> float:
         InputError: if it is anything else (a bool, a string, NaN, an infinity, a negative number).
     """
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    in_range = is_number and (0 < value if positive else 0 <= value) and value < float('inf')
+    in_range = is_number and (value > 0 if positive else value >= 0) and value < float('inf')
     if not in_range:
         expected = 'a finite number > 0' if positive else 'a finite number >= 0'
         raise InputError(f'{name}={value!r}: expected {expected}')

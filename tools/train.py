@@ -38,7 +38,9 @@ def main() -> None:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
         if not torch.cuda.is_available():
-            raise InputError('--amp found no GPU: expected one, since mixed precision training on CPUs is not supported')
+            raise InputError(
+                '--amp found no GPU: expected one, since mixed precision training on CPUs is not supported'
+            )
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if args.resume is not None:
@@ -46,7 +48,9 @@ def main() -> None:
         cfg.load_from = None if args.resume == 'auto' else args.resume
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
-            raise InputError(f'--auto-scale-lr: config {args.config} has no auto_scale_lr.base_batch_size to scale from')
+            raise InputError(
+                f'--auto-scale-lr: config {args.config} has no auto_scale_lr.base_batch_size to scale from'
+            )
         cfg.auto_scale_lr.enable = True
     Runner.from_cfg(cfg).train()
 

@@ -53,10 +53,12 @@ def load_local_checkpoint(filename: str, map_location=None):
         with torch.serialization.safe_globals(SAFE_GLOBALS):
             return torch.load(filename, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = next((line for line in str(error).splitlines() if 'GLOBAL' in line or 'not allowed' in line), 'not tensors')
+        reason = next(
+            (line for line in str(error).splitlines() if 'GLOBAL' in line or 'not allowed' in line), 'not tensors'
+        )
         raise InputError(
             f'checkpoint {filename} was refused, since loading it would run code from it ({reason.strip()}): expected '
             "tensors, numbers and mmengine's log"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise InputError(f'checkpoint {filename} is damaged or cut short ({str(error).splitlines()[0]})') from error
+        raise InputError(f'checkpoint {filename} is damaged or cut short ({str(error).split(". ")[0]})') from error

@@ -49,5 +49,7 @@ def check_keys(needed: dict[str, tuple], found: dict[str, tuple], source: str, m
         problems.append(f'lacks {len(missing)} of the {len(needed)} tensors that {model} expects (first: {missing[0]})')
     if reshaped:
         name = reshaped[0]
-        problems.append(f'has {len(reshaped)} of another shape (first: {name}, {found[name]} instead of {needed[name]})')
+        problems.append(
+            f'has {len(reshaped)} of another shape (first: {name}, {found[name]} instead of {needed[name]})'
+        )
     raise InputError(f'{source} {" and ".join(problems)}')

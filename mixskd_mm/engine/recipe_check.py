@@ -72,7 +72,9 @@ def batch_notice(
     global_batch = num_processes * batch_size * accumulative_counts
     if recipe_batch is None or global_batch == recipe_batch:
         return None
-    how = f'{num_processes} x {batch_size}' + (f' x {accumulative_counts} accumulated' if accumulative_counts > 1 else '')
+    how = f'{num_processes} x {batch_size}' + (
+        f' x {accumulative_counts} accumulated' if accumulative_counts > 1 else ''
+    )
     # mmengine does not count accumulation.
     ratio = num_processes * batch_size / recipe_batch
     said = (

@@ -118,7 +118,9 @@ class MixSKDClassifier(ImageClassifier):
         """Raise InputError unless preprocessor, backbone and head fit each other and MixSKD."""
         name, preprocessor, head = type(self).__name__, self.data_preprocessor, self.head
         if not isinstance(preprocessor, MixupDataPreprocessor):
-            raise InputError(f'{name} data_preprocessor is a {type(preprocessor).__name__}: expected MixupDataPreprocessor')
+            raise InputError(
+                f'{name} data_preprocessor is a {type(preprocessor).__name__}: expected MixupDataPreprocessor'
+            )
         if not isinstance(head, LinearClsHead):
             raise InputError(f'{name} head is a {type(head).__name__}: expected a LinearClsHead')
         loss = head.loss_module
@@ -162,9 +164,7 @@ class MixSKDClassifier(ImageClassifier):
         losses, logs = self._losses_and_logs(inputs, data_samples, mixture)
         return {**losses, **logs}
 
-    def loss(
-        self, inputs: Tensor, data_samples: list[DataSample], mixture: Mixture | None = None
-    ) -> dict[str, Tensor]:
+    def loss(self, inputs: Tensor, data_samples: list[DataSample], mixture: Mixture | None = None) -> dict[str, Tensor]:
         """The weighted terms of Eq. (13), whose sum is L_MixSKD.
 
         Args:

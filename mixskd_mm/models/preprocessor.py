@@ -99,4 +99,6 @@ def check_labels(data_samples: Sequence[DataSample], num_classes: int | None) ->
             raise InputError(f'{where} has labels {labels}: MixSKD expects exactly one class index an image')
         label = sample.gt_label.item()
         if num_classes is not None and not 0 <= label < num_classes:
-            raise InputError(f'{where} has label {label}: expected 0 to {num_classes - 1}, since num_classes={num_classes}')
+            raise InputError(
+                f'{where} has label {label}: expected 0 to {num_classes - 1}, since num_classes={num_classes}'
+            )

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Watch MixSKD beat plain training on real handwritten digits, in minutes on a CPU.
 
-Trains and tests every method with several seeds through tools/train.py and tools/test.py, exports the MixSKD backbone, and
-writes a table and a picture to work_dirs/quickstart/.
+Trains and tests every method with several seeds through tools/train.py and tools/test.py, exports the MixSKD backbone, and writes
+a table and a picture to work_dirs/quickstart/.
 """
 
 import json
@@ -114,7 +114,10 @@ def main() -> None:
         accuracies[method][seed] = train_and_test(method, seed)
         done = sum(map(len, accuracies.values()))
         elapsed = time.time() - start
-        print(f'  {done}/{len(jobs)} {METHODS[method]}, seed {seed}: {accuracies[method][seed]:.2f} % ({elapsed:.0f} s)', flush=True)
+        print(
+            f'  {done}/{len(jobs)} {METHODS[method]}, seed {seed}: {accuracies[method][seed]:.2f} % ({elapsed:.0f} s)',
+            flush=True,
+        )
 
     with ThreadPoolExecutor(max_workers=min(len(jobs), len(os.sched_getaffinity(0)))) as pool:
         list(pool.map(job, jobs))

@@ -22,9 +22,7 @@ class Discriminator(BaseModule):
         frozen (bool): Keep the random initial weights, as the release does by mistake. Defaults to False.
     """
 
-    def __init__(
-        self, in_channels: int, hidden_channels: int = 128, num_logits: int = 1, frozen: bool = False
-    ) -> None:
+    def __init__(self, in_channels: int, hidden_channels: int = 128, num_logits: int = 1, frozen: bool = False) -> None:
         super().__init__()
         if num_logits not in (1, 2):
             raise InputError(f'Discriminator num_logits={num_logits!r}: expected 1 (paper) or 2 (release)')
