@@ -13,6 +13,7 @@ custom_hooks = [
     dict(type='RecipeCheckHook'),
     dict(type='FiniteCheckpointHook'),
     dict(type='CheckpointKeysHook'),
+    dict(type='ProvenanceHook'),
 ]
 
 # A fixed seed: a resumed run needs the data order of the run that it continues.

@@ -2,6 +2,7 @@ from .checkpoint_keys import CheckpointKeysHook
 from .deferred_log import DeferredRuntimeInfoHook
 from .epoch_seed import EpochSeedHook, keep_loader_seed
 from .finite_checkpoint import FiniteCheckpointHook
+from .provenance import ProvenanceHook
 from .recipe_check import RecipeCheckHook
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     'DeferredRuntimeInfoHook',
     'EpochSeedHook',
     'FiniteCheckpointHook',
+    'ProvenanceHook',
     'RecipeCheckHook',
     'keep_loader_seed',
 ]

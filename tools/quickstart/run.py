@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Watch MixSKD beat plain training on real handwritten digits, in minutes on a CPU.
 
-Trains and tests every method with several seeds through tools/train.py and tools/test.py, exports the MixSKD backbone, and writes
-a table and a picture to work_dirs/quickstart/.
+Trains and tests every method with several seeds through tools/train.py and tools/test.py, exports the MixSKD
+backbone, and writes a table and a picture to work_dirs/quickstart/.
 """
 
 import json

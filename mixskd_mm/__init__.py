@@ -1,0 +1,10 @@
+"""MixSKD for OpenMMLab: importing this package registers everything it offers."""
+
+from .compat import check_versions
+from .version import __version__
+
+check_versions()
+
+from . import checkpoints, engine, models  # noqa: E402
+
+__all__ = ['__version__', 'checkpoints', 'engine', 'models']

@@ -1,0 +1,234 @@
+"""From a training checkpoint to weights that other libraries load."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from mmpretrain.registry import MODELS
+from torch import Tensor, nn
+
+from mixskd_mm.errors import InputError
+from mixskd_mm.version import __version__
+
+from .config_text import literal_config
+from .safe_load import load_local_checkpoint
+
+# What a plain classifier consists of; the rest of a MixSKD checkpoint only served training.
+CLASSIFIER_PARTS = ('backbone.', 'neck.', 'head.')
+
+
+def training_state(checkpoint: dict, source: str, ema: bool = False) -> dict[str, Tensor]:
+    """Weights of the plain classifier in a training checkpoint.
+
+    Args:
+        checkpoint (dict): As mmengine saves it.
+        source (str): Its file, for messages.
+        ema (bool): Take the exponential moving average of the weights instead of the weights. Defaults to False.
+
+    Raises:
+        InputError: if there is no average, or no backbone.
+    """
+    state = checkpoint.get('state_dict', checkpoint)
+    if ema and 'ema_state_dict' not in checkpoint:
+        raise InputError(f'checkpoint {source} holds no averaged weights (ema_state_dict): expected a run with EMAHook')
+    if 'ema_state_dict' in checkpoint and not ema:
+        # EMAHook saves the average as state_dict, and the weights that are trained as the other one.
+        trained = checkpoint['ema_state_dict']
+        state = {key: trained.get(f'module.{key}', value) for key, value in state.items()}
+    state = {key: value for key, value in state.items() if key.startswith(CLASSIFIER_PARTS)}
+    if not any(key.startswith('backbone.') for key in state):
+        raise InputError(f'checkpoint {source} has no backbone.* weights: expected one that a classifier was trained to')
+    return state
+
+
+def model_config(checkpoint: dict, source: str) -> dict:
+    """Config of the plain classifier that the checkpoint belongs to, from the run's config that it carries.
+
+    Raises:
+        InputError: if it carries none, or its model is no classifier (a detector, a segmenter).
+    """
+    text = checkpoint.get('meta', {}).get('cfg')
+    if text is None:
+        raise InputError(f'checkpoint {source} does not say what was trained (meta.cfg): expected a training checkpoint')
+    model = literal_config(text).get('model', {})
+    if 'backbone' not in model or 'num_classes' not in model.get('head', {}):
+        raise InputError(
+            f'checkpoint {source} holds a {model.get("type", "model without a name")}: expected an image classifier'
+        )
+    parts = {key: model.get(key) for key in ('backbone', 'neck', 'head')}
+    parts['backbone'].pop('init_cfg', None)
+    return dict(type='ImageClassifier', **parts)
+
+
+def build_classifier(config: dict, state: dict[str, Tensor], source: str) -> nn.Module:
+    """The plain classifier with these weights, in eval mode. Raises InputError if they do not fit."""
+    model = MODELS.build(config)
+    try:
+        model.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip()
+        raise InputError(f'checkpoint {source} does not fit the model of its own config: {first}') from error
+    return model.eval()
+
+
+def torchvision_name(key: str) -> str:
+    """mmpretrain's name of a ResNet's tensor to torchvision's, which timm shares."""
+    return key.removeprefix('backbone.').replace('head.fc.', 'fc.')
+
+
+def counterpart(backbone: nn.Module, num_classes: int, models: Callable[[str], nn.Module], library: str) -> nn.Module:
+    """The model of another library with the architecture of ``backbone``.
+
+    Raises:
+        InputError: if that library has none.
+    """
+    kind = type(backbone).__name__
+    names = {'ResNet': 'resnet{depth}', 'ResNeXt': 'resnext{depth}_{groups}x{width_per_group}d'}
+    variant = {
+        name: getattr(backbone, name)
+        for name in ('deep_stem', 'avg_down', 'dilations', 'style', 'base_channels', 'stem_channels', 'num_stages')
+    }
+    usual = dict(
+        deep_stem=False,
+        avg_down=False,
+        dilations=(1, 1, 1, 1),
+        style='pytorch',
+        base_channels=64,
+        stem_channels=64,
+        num_stages=4,
+    )
+    different = [f'{name}={variant[name]}' for name in usual if variant[name] != usual[name]]
+    try:
+        if different or kind not in names:
+            raise ValueError(', '.join(different))
+        return models(names[kind].format(**vars(backbone)), num_classes)
+    except (ValueError, RuntimeError, KeyError) as error:
+        detail = f' with {", ".join(different)}' if different else ''
+        raise InputError(
+            f'{library} has no counterpart of {kind}-{backbone.depth}{detail}: expected a ResNet or ResNeXt that it has; '
+            'use the format mm or safetensors'
+        ) from error
+
+
+def torchvision_model(name: str, num_classes: int) -> nn.Module:
+    import torchvision
+
+    return torchvision.models.get_model(name, weights=None, num_classes=num_classes)
+
+
+def timm_model(name: str, num_classes: int) -> nn.Module:
+    try:
+        import timm
+    except ImportError as error:
+        raise InputError('the format timm needs timm: pip install "mixskd_mm[export]"') from error
+    return timm.create_model(name, pretrained=False, num_classes=num_classes)
+
+
+def metadata(checkpoint: dict, metrics: dict | None) -> dict[str, str]:
+    """What a reader of the exported file should know: recipe, code and accuracy, as strings."""
+    meta = checkpoint.get('meta', {})
+    code = meta.get('mixskd_mm', f'{__version__} at export')
+    about = dict(
+        recipe=str(meta.get('recipe', meta.get('experiment_name', 'unknown'))),
+        epoch=str(meta.get('epoch', 'unknown')),
+        mixskd_mm=code,
+        accuracy='not measured' if metrics is None else ', '.join(f'{k}={v:.4f}' for k, v in metrics.items()),
+    )
+    return about
+
+
+def code_version() -> str:
+    """Version of this package, with the git commit if it runs from a repository."""
+    folder = Path(__file__).parent
+    result = subprocess.run(['git', '-C', folder, 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True)
+    return f'{__version__}+{result.stdout.strip()}' if result.returncode == 0 else __version__
+
+
+def write_mm(path: str, state: dict[str, Tensor], about: dict[str, str]) -> None:
+    torch.save({'state_dict': state, 'meta': about}, path)
+
+
+def write_plain(path: str, state: dict[str, Tensor], about: dict[str, str]) -> None:
+    torch.save({torchvision_name(key): value for key, value in state.items()}, path)
+
+
+def write_safetensors(path: str, state: dict[str, Tensor], about: dict[str, str]) -> None:
+    safetensors = import_safetensors()
+    safetensors.save_file({key: value.contiguous() for key, value in state.items()}, path, metadata=about)
+
+
+def import_safetensors():
+    try:
+        import safetensors.torch
+    except ImportError as error:
+        raise InputError('the format safetensors needs safetensors: pip install "mixskd_mm[export]"') from error
+    return safetensors.torch
+
+
+def load_exported(path: str, format: str, classifier: nn.Module, config: dict) -> nn.Module:
+    """Load the written file the way its users do, strictly, into a newly built model."""
+    if format == 'safetensors':
+        model, state = MODELS.build(config), import_safetensors().load_file(path)
+    elif format == 'mm':
+        model, state = MODELS.build(config), torch.load(path, weights_only=True)['state_dict']
+    else:
+        library = {'torchvision': torchvision_model, 'timm': timm_model}[format]
+        model = counterpart(classifier.backbone, classifier.head.num_classes, library, format)
+        state = torch.load(path, weights_only=True)
+    model.load_state_dict(state, strict=True)
+    return model.eval()
+
+
+WRITERS = {'mm': write_mm, 'torchvision': write_plain, 'timm': write_plain, 'safetensors': write_safetensors}
+
+
+@torch.no_grad()
+def export(checkpoint_file: str, out: str, format: str = 'mm', ema: bool = False, metrics: dict | None = None) -> int:
+    """Write the classifier in a training checkpoint to ``out``; read it back and compare outputs before it gets its name.
+
+    Args:
+        checkpoint_file (str): A checkpoint of a classifier's training run, MixSKD's or another's.
+        out (str): File to write. It appears complete or not at all.
+        format (str): ``mm`` (mmpretrain's names, ``backbone.`` first: for mmpretrain, mmdet and mmseg), ``torchvision`` or
+            ``timm`` (their names, classifier included) or ``safetensors`` (mm's names). Defaults to ``mm``.
+        ema (bool): Export the averaged weights of a run with ``EMAHook``. Defaults to False.
+        metrics (dict[str, float], optional): Measured accuracy, to be noted in the file where the format has a place.
+
+    Returns:
+        int: Number of tensors written.
+
+    Raises:
+        InputError: if the checkpoint is no classifier's or the format has no counterpart of its architecture.
+    """
+    checkpoint = load_local_checkpoint(checkpoint_file, map_location='cpu')
+    state = training_state(checkpoint, checkpoint_file, ema)
+    config = model_config(checkpoint, checkpoint_file)
+    classifier = build_classifier(config, state, checkpoint_file)
+
+    folder = os.path.dirname(os.path.abspath(out))
+    os.makedirs(folder, exist_ok=True)
+    handle, partial = tempfile.mkstemp(dir=folder, prefix=f'.{os.path.basename(out)}.')
+    os.close(handle)
+    try:
+        WRITERS[format](partial, state, metadata(checkpoint, metrics))
+        exported = load_exported(partial, format, classifier, config)
+        images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        torch.testing.assert_close(exported(images), classifier(images))
+        os.chmod(partial, 0o666 & ~current_umask())
+        os.replace(partial, out)
+    finally:
+        if os.path.exists(partial):
+            os.remove(partial)
+    return len(state)
+
+
+def current_umask() -> int:
+    """The process's file mode mask, which temporary files do not follow."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,26 @@
+#!/usr/bin/env python
+"""Export the weights of a training checkpoint: for mmpretrain, mmdet and mmseg, torchvision, timm, or as safetensors."""
+
+import argparse
+import json
+from pathlib import Path
+
+from mixskd_mm.checkpoints.export import WRITERS, export
+from mixskd_mm.cli import exit_on_input_error
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('checkpoint', help='checkpoint of a classification run, any epoch')
+    parser.add_argument('out', help='file to write')
+    parser.add_argument('--format', choices=list(WRITERS), default='mm', help='whose names the tensors get (default: mm)')
+    parser.add_argument('--ema', action='store_true', help='export the averaged weights of a run with EMAHook')
+    parser.add_argument('--metrics', metavar='FILE', help='JSON of tools/test.py --out, to be noted in the file')
+    args = parser.parse_args()
+    metrics = json.loads(Path(args.metrics).read_text()) if args.metrics else None
+    count = export(args.checkpoint, args.out, args.format, args.ema, metrics)
+    print(f'{args.out}: {count} tensors in the format {args.format}; read back, and the outputs agree')
+
+
+if __name__ == '__main__':
+    exit_on_input_error(main)
