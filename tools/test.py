@@ -9,6 +9,7 @@ from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
 from mixskd_mm.cli import add_run_arguments, exit_on_input_error, load_config
+from mixskd_mm.datasets.folders import check_data_folders
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,6 +25,7 @@ def main() -> None:
     args = parse_args()
     cfg = load_config(args)
     cfg.load_from = args.checkpoint
+    check_data_folders(cfg, ('test_dataloader',))
     metrics = Runner.from_cfg(cfg).test()
     if args.out and is_main_process():
         out = Path(args.out)

@@ -7,6 +7,7 @@ import torch
 from mmengine.runner import Runner
 
 from mixskd_mm.cli import add_run_arguments, exit_on_input_error, load_config
+from mixskd_mm.datasets.folders import check_data_folders
 from mixskd_mm.errors import InputError
 
 
@@ -52,6 +53,7 @@ def main() -> None:
                 f'--auto-scale-lr: config {args.config} has no auto_scale_lr.base_batch_size to scale from'
             )
         cfg.auto_scale_lr.enable = True
+    check_data_folders(cfg, ('train_dataloader', 'val_dataloader'))
     Runner.from_cfg(cfg).train()
 
 

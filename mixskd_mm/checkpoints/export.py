@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,6 +16,7 @@ from mixskd_mm.version import __version__
 
 from .config_text import literal_config
 from .safe_load import load_local_checkpoint
+from .write import write_checked
 
 # What a plain classifier consists of; the rest of a MixSKD checkpoint only served training.
 CLASSIFIER_PARTS = ('backbone.', 'neck.', 'head.')
@@ -42,7 +42,9 @@ def training_state(checkpoint: dict, source: str, ema: bool = False) -> dict[str
         state = {key: trained.get(f'module.{key}', value) for key, value in state.items()}
     state = {key: value for key, value in state.items() if key.startswith(CLASSIFIER_PARTS)}
     if not any(key.startswith('backbone.') for key in state):
-        raise InputError(f'checkpoint {source} has no backbone.* weights: expected one that a classifier was trained to')
+        raise InputError(
+            f'checkpoint {source} has no backbone.* weights: expected one that a classifier was trained to'
+        )
     return state
 
 
@@ -54,7 +56,9 @@ def model_config(checkpoint: dict, source: str) -> dict:
     """
     text = checkpoint.get('meta', {}).get('cfg')
     if text is None:
-        raise InputError(f'checkpoint {source} does not say what was trained (meta.cfg): expected a training checkpoint')
+        raise InputError(
+            f'checkpoint {source} does not say what was trained (meta.cfg): expected a training checkpoint'
+        )
     model = literal_config(text).get('model', {})
     if 'backbone' not in model or 'num_classes' not in model.get('head', {}):
         raise InputError(
@@ -149,17 +153,13 @@ def code_version() -> str:
     return f'{__version__}+{result.stdout.strip()}' if result.returncode == 0 else __version__
 
 
-def write_mm(path: str, state: dict[str, Tensor], about: dict[str, str]) -> None:
-    torch.save({'state_dict': state, 'meta': about}, path)
-
-
-def write_plain(path: str, state: dict[str, Tensor], about: dict[str, str]) -> None:
-    torch.save({torchvision_name(key): value for key, value in state.items()}, path)
-
-
-def write_safetensors(path: str, state: dict[str, Tensor], about: dict[str, str]) -> None:
-    safetensors = import_safetensors()
-    safetensors.save_file({key: value.contiguous() for key, value in state.items()}, path, metadata=about)
+def content(format: str, state: dict[str, Tensor], about: dict[str, str]) -> dict:
+    """What the file of a format holds."""
+    if format == 'mm':
+        return {'state_dict': state, 'meta': about}
+    if format == 'safetensors':
+        return {key: value.contiguous() for key, value in state.items()}
+    return {torchvision_name(key): value for key, value in state.items()}
 
 
 def import_safetensors():
@@ -184,10 +184,9 @@ def load_exported(path: str, format: str, classifier: nn.Module, config: dict) -
     return model.eval()
 
 
-WRITERS = {'mm': write_mm, 'torchvision': write_plain, 'timm': write_plain, 'safetensors': write_safetensors}
+FORMATS = ('mm', 'torchvision', 'timm', 'safetensors')
 
 
-@torch.no_grad()
 def export(checkpoint_file: str, out: str, format: str = 'mm', ema: bool = False, metrics: dict | None = None) -> int:
     """Write the classifier in a training checkpoint to ``out``; read it back and compare outputs before it gets its name.
 
@@ -210,25 +209,15 @@ def export(checkpoint_file: str, out: str, format: str = 'mm', ema: bool = False
     config = model_config(checkpoint, checkpoint_file)
     classifier = build_classifier(config, state, checkpoint_file)
 
-    folder = os.path.dirname(os.path.abspath(out))
-    os.makedirs(folder, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=folder, prefix=f'.{os.path.basename(out)}.')
-    os.close(handle)
-    try:
-        WRITERS[format](partial, state, metadata(checkpoint, metrics))
-        exported = load_exported(partial, format, classifier, config)
+    @torch.no_grad()
+    def check(path: str) -> None:
         images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        exported = load_exported(path, format, classifier, config)
         torch.testing.assert_close(exported(images), classifier(images))
-        os.chmod(partial, 0o666 & ~current_umask())
-        os.replace(partial, out)
-    finally:
-        if os.path.exists(partial):
-            os.remove(partial)
+
+    about = metadata(checkpoint, metrics)
+    save = torch.save
+    if format == 'safetensors':
+        save = partial(import_safetensors().save_file, metadata=about)
+    write_checked(out, content(format, state, about), check, save)
     return len(state)
-
-
-def current_umask() -> int:
-    """The process's file mode mask, which temporary files do not follow."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

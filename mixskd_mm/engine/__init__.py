@@ -1,3 +1,4 @@
+from .backbone_weights import BackboneWeightsHook
 from .checkpoint_keys import CheckpointKeysHook
 from .deferred_log import DeferredRuntimeInfoHook
 from .epoch_seed import EpochSeedHook, keep_loader_seed
@@ -6,6 +7,7 @@ from .provenance import ProvenanceHook
 from .recipe_check import RecipeCheckHook
 
 __all__ = [
+    'BackboneWeightsHook',
     'CheckpointKeysHook',
     'DeferredRuntimeInfoHook',
     'EpochSeedHook',

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
+from torch import nn
 
 from mixskd_mm.errors import InputError
 
@@ -24,7 +25,7 @@ class CheckpointKeysHook(Hook):
     """
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap(runner.model)
         needed = {
             name: tuple(value.shape)
             for name, value in model.state_dict().items()
@@ -53,3 +54,8 @@ def check_keys(needed: dict[str, tuple], found: dict[str, tuple], source: str, m
             f'has {len(reshaped)} of another shape (first: {name}, {found[name]} instead of {needed[name]})'
         )
     raise InputError(f'{source} {" and ".join(problems)}')
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model inside a DDP wrapper, or the model."""
+    return model.module if is_model_wrapper(model) else model

@@ -37,7 +37,11 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
             self._flush(runner)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        self._flush(runner)
+        if self._pending:
+            self._flush(runner)
+            # The checkpoint copied the log before it called its hooks.
+            log = runner.message_hub.state_dict()
+            checkpoint['message_hub'].update(log_scalars=log['log_scalars'], resumed_keys=log['resumed_keys'])
 
     def _flush(self, runner) -> None:
         """Hand the pending values to the message hub. Raises InputError at a loss that is not finite."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+
 import numpy as np
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
+from torch import nn
 
 from mixskd_mm.errors import InputError
+
+from .checkpoint_keys import unwrap
 
 
 @HOOKS.register_module()
@@ -16,24 +21,93 @@ class RecipeCheckHook(Hook):
     """Compare the data set and the global batch with the recipe before training starts.
 
     Raises:
-        InputError: if a label of the training set is outside ``[0, num_classes)`` of the classification head.
+        InputError: if the training set is empty, has labels that the head does not have, or other classes than it.
     """
 
     def before_train(self, runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        num_classes = getattr(getattr(model, 'head', None), 'num_classes', None)
-        if num_classes is not None:
-            check_dataset_labels(runner.train_dataloader.dataset, num_classes)
+        model = unwrap(runner.model)
+        for dataset in built_datasets(runner.train_dataloader.dataset):
+            check_not_empty(dataset)
+            check_classes(dataset, dense_head_classes(model))
+            if hasattr(getattr(model, 'head', None), 'num_classes'):
+                check_dataset_labels(dataset, model.head.num_classes)
+        auto_scale_lr = runner.cfg.get('auto_scale_lr') or {}
+        group = runner.optim_wrapper.optimizer.param_groups[0]
         notice = batch_notice(
-            recipe_batch=runner.cfg.get('auto_scale_lr', {}).get('base_batch_size'),
-            scaled=runner.cfg.get('auto_scale_lr', {}).get('enable', False),
+            recipe_batch=auto_scale_lr.get('base_batch_size'),
+            scaled=auto_scale_lr.get('enable', False),
             num_processes=get_world_size(),
             batch_size=runner.train_dataloader.batch_sampler.batch_size,
             accumulative_counts=getattr(runner.optim_wrapper, '_accumulative_counts', 1),
-            lr=runner.optim_wrapper.optimizer.defaults['lr'],
+            # Before warm-up; schedulers keep it as initial_lr.
+            lr=group.get('initial_lr', group['lr']),
         )
         if notice:
             runner.logger.warning(notice)
+
+
+def built_datasets(dataset) -> Iterator:
+    """The data sets inside wrappers such as ConcatDataset and RepeatDataset, or the one itself."""
+    inner = getattr(dataset, 'datasets', None) or ([dataset.dataset] if hasattr(dataset, 'dataset') else None)
+    if inner is None:
+        yield dataset
+    else:
+        for one in inner:
+            yield from built_datasets(one)
+
+
+def describe(dataset) -> str:
+    """Type and place of a data set, for messages."""
+    place = getattr(dataset, 'ann_file', '') or getattr(dataset, 'data_root', '') or getattr(dataset, 'data_prefix', '')
+    return f'{type(dataset).__name__} in {place!r}'
+
+
+def check_not_empty(dataset) -> None:
+    """Raise InputError if ``dataset`` has no samples."""
+    if len(dataset) == 0:
+        raise InputError(f'{describe(dataset)} has no training images: expected some')
+
+
+def dense_head_classes(model: nn.Module) -> dict[str, int]:
+    """Number of classes of each head of a detector or segmenter that classifies boxes or pixels, by its name."""
+    pattern = re.compile(r'(.*\.)?(bbox_head|mask_head|decode_head|auxiliary_head)(\.\d+)?')
+    return {
+        name: module.num_classes
+        for name, module in model.named_modules()
+        if pattern.fullmatch(name) and hasattr(module, 'num_classes')
+    }
+
+
+def check_classes(dataset, heads: dict[str, int]) -> None:
+    """Raise InputError if a detector's or segmenter's data set has other classes than its annotations or the heads."""
+    classes = getattr(dataset, 'metainfo', {}).get('classes')
+    if not heads or classes is None:
+        return
+    if hasattr(dataset, 'cat_ids') and len(dataset.cat_ids) != len(classes):
+        raise InputError(
+            f'{describe(dataset)} has annotations of {len(dataset.cat_ids)} of the {len(classes)} classes of the config: '
+            'expected all; set metainfo.classes to the names in the file'
+        )
+    for name, num_classes in heads.items():
+        if num_classes != len(classes):
+            raise InputError(
+                f'{name}.num_classes={num_classes}: expected {len(classes)}, the classes of {describe(dataset)}'
+            )
+    if hasattr(dataset, 'ignore_index'):
+        check_pixel_labels(dataset, len(classes))
+
+
+def check_pixel_labels(dataset, num_classes: int, samples: int = 8) -> None:
+    """Raise InputError if one of the first label maps has a value that is no class and not ignored."""
+    for i in range(min(samples, len(dataset))):
+        sample = dataset[i]['data_samples']
+        labels = sample.gt_sem_seg.data
+        wrong = labels[(labels >= num_classes) & (labels != dataset.ignore_index)]
+        if len(wrong):
+            raise InputError(
+                f'{sample.seg_map_path} has label {wrong.max().item()}: expected 0 to {num_classes - 1} or '
+                f'{dataset.ignore_index}, which is ignored'
+            )
 
 
 def check_dataset_labels(dataset, num_classes: int) -> None:
@@ -44,9 +118,8 @@ def check_dataset_labels(dataset, num_classes: int) -> None:
     if labels.dtype == object or labels.ndim != 1:
         raise InputError(f'{type(dataset).__name__} has several labels an image: expected one class index each')
     if len(labels) and not (labels.min() >= 0 and labels.max() < num_classes):
-        root = getattr(dataset, 'img_prefix', '') or getattr(dataset, 'data_root', '')
         raise InputError(
-            f'{type(dataset).__name__} in {root!r} has labels {labels.min()} to {labels.max()}: expected 0 to '
+            f'{describe(dataset)} has labels {labels.min()} to {labels.max()}: expected 0 to '
             f'{num_classes - 1}, since head.num_classes={num_classes}'
         )
 

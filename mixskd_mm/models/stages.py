@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, PretrainedInit
 from mmpretrain.models.heads import LinearClsHead
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
@@ -70,8 +70,11 @@ def fresh_stages(backbone: nn.Module, names: list[str]) -> nn.Module:
     for module in copy.modules():
         if hasattr(module, 'reset_parameters'):
             module.reset_parameters()
-    if isinstance(copy.init_cfg, dict) and copy.init_cfg.get('type') == 'Pretrained':
-        copy.init_cfg = deepcopy(HE_INIT)
+    configs = getattr(copy, 'init_cfg', None) or []
+    configs = [configs] if isinstance(configs, dict) else configs
+    fresh = [config for config in configs if config['type'] not in ('Pretrained', PretrainedInit)]
+    if len(fresh) < len(configs):
+        copy.init_cfg = fresh or deepcopy(HE_INIT)
     copy._is_init = False
     copy.frozen_stages = -1
     copy.norm_eval = False

@@ -5,7 +5,7 @@ import argparse
 import json
 from pathlib import Path
 
-from mixskd_mm.checkpoints.export import WRITERS, export
+from mixskd_mm.checkpoints.export import FORMATS, export
 from mixskd_mm.cli import exit_on_input_error
 
 
@@ -13,7 +13,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('checkpoint', help='checkpoint of a classification run, any epoch')
     parser.add_argument('out', help='file to write')
-    parser.add_argument('--format', choices=list(WRITERS), default='mm', help='whose names the tensors get (default: mm)')
+    parser.add_argument('--format', choices=FORMATS, default='mm', help='whose names the tensors get (default: mm)')
     parser.add_argument('--ema', action='store_true', help='export the averaged weights of a run with EMAHook')
     parser.add_argument('--metrics', metavar='FILE', help='JSON of tools/test.py --out, to be noted in the file')
     args = parser.parse_args()
