@@ -1,0 +1,20 @@
+# DeepLabV3 as the paper's code has it, from the MixSKD ResNet-50: COCO-Stuff-164k, 8 GPUs x 2 images.
+_base_ = [
+    '../_base_/models/deeplabv3-paper_r50-d8.py',
+    '../_base_/datasets/coco-stuff164k_paper.py',
+    '../_base_/schedules/segmentation_40k_paper.py',
+    '../_base_/segmentation_runtime.py',
+]
+
+model = dict(
+    backbone=dict(
+        init_cfg=dict(
+            type='Pretrained',
+            # A training checkpoint, as it is.
+            checkpoint='work_dirs/mixskd_r50_imagenet/epoch_305.pth',
+            prefix='backbone.',
+        )
+    ),
+    decode_head=dict(num_classes=182),
+    auxiliary_head=dict(num_classes=182),
+)

@@ -1,0 +1,4 @@
+# DeepLabV3 as in mmseg's zoo, from the plain ResNet-50: ADE20K, 8 GPUs x 2 images.
+_base_ = 'deeplabv3_r50-d8-mixskd-pre_8xb2-40k_ade20k-512x512.py'
+
+model = dict(backbone=dict(init_cfg=dict(checkpoint='work_dirs/baseline_r50_imagenet/epoch_305.pth')))
