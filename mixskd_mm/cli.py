@@ -41,6 +41,12 @@ def describe_input_error(error: Exception) -> str | None:
         return f'{message}: expected one folder of images for each class'
     if isinstance(error, AssertionError) and 'failed to load image' in message:
         return f'{message}: expected a readable image'
+    if isinstance(error, AssertionError) and message.startswith('The number of subfolders'):
+        return message
+    if isinstance(error, KeyError) and 'registry. Please check' in message:
+        return f'{message.strip(chr(39)).split(" registry. ")[0]} registry: expected the name of a registered class'
+    if isinstance(error, TypeError) and '__init__() got an unexpected keyword argument' in message:
+        return f'{message}: expected only arguments of that class in its config'
     return None
 
 
@@ -50,13 +56,23 @@ def last_line(error: Exception) -> str:
     return lines[0] if len(lines) == 1 else lines[-1].split('Error: ', 1)[-1]
 
 
+class Settings(DictAction):
+    """``KEY=VALUE`` arguments as a dict. Raises InputError for one without ``=``."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        for setting in values:
+            if '=' not in setting:
+                raise InputError(f'{option_string} {setting}: expected KEY=VALUE')
+        super().__call__(parser, namespace, values, option_string)
+
+
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments that training and testing share, as every OpenMMLab tool has them."""
     parser.add_argument('--work-dir', help='where logs and checkpoints go (default: ./work_dirs/<name of the config>)')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=Settings,
         metavar='KEY=VALUE',
         help='override settings of the config, e.g. model.temperature=4.0 train_cfg.max_epochs=100',
     )
@@ -74,9 +90,18 @@ def load_config(args: argparse.Namespace) -> Config:
     if not os.path.isfile(args.config):
         raise InputError(f'config {args.config} does not exist')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+    try:
+        cfg = Config.fromfile(args.config)
+    except FileNotFoundError:
+        raise
+    except (OSError, SyntaxError) as error:
+        raise InputError(f'config {args.config} is no config ({last_line(error)}): expected a .py file') from error
+    try:
+        cfg.merge_from_dict(args.cfg_options or {})
+    except (KeyError, TypeError) as error:
+        raise InputError(f'--cfg-options {args.cfg_options}: {error.args[0]}') from error
+    if 'model' not in cfg:
+        raise InputError(f'config {args.config} has no model: expected the config of a training')
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
@@ -94,5 +119,8 @@ def distribute_on_cpu(cfg: Config) -> None:
     # mmengine's own set-up selects a CUDA device whatever the backend.
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group('gloo')
-    cfg.setdefault('model_wrapper_cfg', dict(type='MMDistributedDataParallel'))
+    # Otherwise as the Runner wraps a model.
+    unused = cfg.get('find_unused_parameters', False)
+    wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False, find_unused_parameters=unused)
+    cfg.setdefault('model_wrapper_cfg', wrapper)
     cfg.model_wrapper_cfg.device_ids = None

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Callable
+from urllib.error import URLError
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
+from mmengine.runner import checkpoint as checkpoint_loaders
+from torch.utils import model_zoo
 
 from mixskd_mm.errors import InputError
 
@@ -35,30 +39,67 @@ SAFE_GLOBALS = [
 ]
 
 
+def load_data_only(source: str, load: Callable[[], dict]) -> dict:
+    """``load()``, which has to use ``weights_only=True``, allowed to read what mmengine's checkpoints hold.
+
+    Raises:
+        InputError: naming ``source``, if it is damaged, no checkpoint, or holds objects other than tensors, numbers and
+            mmengine's log.
+    """
+    try:
+        with torch.serialization.safe_globals(SAFE_GLOBALS):
+            checkpoint = load()
+    except URLError:
+        raise
+    # What damaged bytes raise depends on what the unpickler takes them for.
+    except Exception as error:
+        reason = _reason(error)
+        if isinstance(error, pickle.UnpicklingError) and not reason.startswith('Unsupported operand'):
+            raise InputError(
+                f'checkpoint {source} was refused, since loading it would run code from it ({reason}): expected '
+                "tensors, numbers and mmengine's log"
+            ) from error
+        raise InputError(f'checkpoint {source} is damaged, cut short or no checkpoint ({reason})') from error
+    state = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, dict) else checkpoint
+    if not isinstance(state, dict):
+        raise InputError(f'checkpoint {source} holds a {type(state).__name__}: expected a dict of tensors')
+    if isinstance(checkpoint.get('meta'), dict):
+        # mmengine's resume would execute this text as a config file. Its own checkpoints call it cfg.
+        checkpoint['meta'].pop('config', None)
+    return checkpoint
+
+
+def _reason(error: Exception) -> str:
+    """The line of PyTorch's message that says what is wrong with the file, without its advice."""
+    advice = ('Weights only load failed', 'Please file an issue', 'Check the documentation')
+    lines = [line.strip().split('. ')[0] for line in str(error).splitlines() if not line.startswith(advice)]
+    return next(filter(None, lines), type(error).__name__)
+
+
 @CheckpointLoader.register_scheme(prefixes='', force=True)
-def load_local_checkpoint(filename: str, map_location=None):
+def load_local_checkpoint(filename: str, map_location=None) -> dict:
     """Load a local checkpoint file of mmengine, or of tensors, with ``weights_only=True``.
 
     Registered as mmengine's loader of local files, so that resuming, ``load_from`` and ``init_cfg`` use it. mmengine's own
     falls back to unrestricted unpickling, which runs whatever code the file contains.
 
     Raises:
-        InputError: naming the file, if it is missing, cut short, no checkpoint, or holds objects other than tensors,
-            numbers and mmengine's log.
+        InputError: as :func:`load_data_only`, or if the file is missing.
     """
     filename = os.path.expanduser(filename)
     if not os.path.isfile(filename):
         raise InputError(f'checkpoint {filename} does not exist')
-    try:
-        with torch.serialization.safe_globals(SAFE_GLOBALS):
-            return torch.load(filename, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = next(
-            (line for line in str(error).splitlines() if 'GLOBAL' in line or 'not allowed' in line), 'not tensors'
-        )
-        raise InputError(
-            f'checkpoint {filename} was refused, since loading it would run code from it ({reason.strip()}): expected '
-            "tensors, numbers and mmengine's log"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise InputError(f'checkpoint {filename} is damaged or cut short ({str(error).split(". ")[0]})') from error
+    return load_data_only(filename, lambda: torch.load(filename, map_location=map_location, weights_only=True))
+
+
+def _load_downloaded(url: str, *args, **kwargs) -> dict:
+    return load_data_only(url, lambda: model_zoo.load_url(url, *args, **kwargs, weights_only=True))
+
+
+def _load_fetched(file, map_location=None, weights_only=True) -> dict:
+    return load_data_only(str(file), lambda: torch.load(file, map_location=map_location, weights_only=True))
+
+
+# mmengine's loaders of http://, torchvision://, mmcls:// and open-mmlab:// addresses call the one, of stores the other.
+checkpoint_loaders.load_url = _load_downloaded
+checkpoint_loaders._safe_torch_load = _load_fetched

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
+from mmengine.runner import find_latest_checkpoint
 from torch import nn
 
 from mixskd_mm.errors import InputError
@@ -12,16 +13,19 @@ from mixskd_mm.errors import InputError
 # What a checkpoint must hold to predict. The rest of MixSKDClassifier only serves training.
 PREDICTING_PARTS = ('backbone.', 'neck.', 'head.')
 
+# What else it must hold to continue a training.
+TRAINING_STATE = ('meta', 'message_hub', 'optimizer')
+
 
 @HOOKS.register_module()
 class CheckpointKeysHook(Hook):
     """Compare a checkpoint with the model before mmengine loads it (which ignores what does not match).
 
     To test or start from a checkpoint it must hold all of the backbone, neck and head with the model's shapes; to resume,
-    every tensor of the model. Extra tensors are fine: a plain classifier takes a MixSKD checkpoint.
+    every tensor of the model and the state of the training. Extra tensors are fine: a plain classifier takes a MixSKD checkpoint.
 
     Raises:
-        InputError: naming the file, how many tensors do not match and the first of them.
+        InputError: naming the file, how many tensors do not match and the first of them, or what else is missing.
     """
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
@@ -36,7 +40,14 @@ class CheckpointKeysHook(Hook):
             for name, value in checkpoint.get('state_dict', checkpoint).items()
             if hasattr(value, 'shape')
         }
-        check_keys(needed, found, source=f'checkpoint {runner._load_from}', model=type(model).__name__)
+        source = f'checkpoint {runner._load_from or find_latest_checkpoint(runner.work_dir)}'
+        check_keys(needed, found, source, model=type(model).__name__)
+        lacking = [part for part in TRAINING_STATE if part not in checkpoint]
+        if runner._resume and lacking:
+            raise InputError(
+                f'{source} has no {", ".join(lacking)}: expected one that training wrote, to resume; load_from starts anew '
+                'with its weights'
+            )
 
 
 def check_keys(needed: dict[str, tuple], found: dict[str, tuple], source: str, model: str) -> None:

@@ -123,14 +123,16 @@ class MixSKDClassifier(ImageClassifier):
             )
         if not isinstance(head, LinearClsHead):
             raise InputError(f'{name} head is a {type(head).__name__}: expected a LinearClsHead')
-        loss = head.loss_module
-        if not (
-            isinstance(loss, CrossEntropyLoss)
-            and loss.loss_weight == 1
-            and loss.class_weight is None
-            and not loss.use_sigmoid
-        ):
-            raise InputError(f'{name} head.loss is {loss}: expected a plain CrossEntropyLoss, the L_ce of Eq. (5)')
+        if not self.with_neck:
+            raise InputError(f'{name} neck is missing: expected a GlobalAveragePooling')
+        plain = dict(use_sigmoid=False, use_soft=False, reduction='mean', loss_weight=1, class_weight=None)
+        kind, settings = type(head.loss_module).__name__, vars(head.loss_module)
+        other = {key: settings[key] for key, value in plain.items() if settings.get(key, value) != value}
+        if not isinstance(head.loss_module, CrossEntropyLoss) or other:
+            described = f'{kind} with {other}' if other else kind
+            raise InputError(
+                f'{name} head.loss is a {described}: expected a plain CrossEntropyLoss, the L_ce of Eq. (5)'
+            )
         if head.in_channels != self.backbone.feat_dim:
             raise InputError(
                 f'{name} head.in_channels={head.in_channels}: expected {self.backbone.feat_dim}, the width of the last '
@@ -198,7 +200,7 @@ class MixSKDClassifier(ImageClassifier):
 
         # Eq. (1): logits of b_1, ..., b_{K-1} and f.
         b_logits = [branch.classify(p) for branch, p in zip(self.branches, pooled, strict=False)]
-        f_logits = self.head(self.neck((features[-1],)) if self.with_neck else (pooled[-1],))
+        f_logits = self.head(self.neck((features[-1],)))
 
         # Eq. (3) and (5): cross-entropy of every head on x_i, x_j and x~. x_j is the same batch in another order.
         loss_cls = 0.0
@@ -296,8 +298,8 @@ def check_teacher_stages(stages: Sequence[int] | None, num_stages: int) -> tuple
     if stages is None:
         return tuple(range(1, num_stages + 1))
     stages = tuple(stages) if isinstance(stages, Sequence) and not isinstance(stages, str) else (stages,)
-    valid = set(stages) <= set(range(1, num_stages + 1)) and len(set(stages)) == len(stages) > 0
-    if not valid:
+    in_range = all(type(stage) is int and 1 <= stage <= num_stages for stage in stages)
+    if not in_range or not stages or len(set(stages)) < len(stages):
         raise InputError(
             f'MixSKDClassifier teacher_stages={stages!r}: expected different stages from 1 to {num_stages}, the number of '
             'stages of the backbone'

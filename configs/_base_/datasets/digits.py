@@ -7,6 +7,8 @@ train_dataloader = dict(
     batch_size=50,
     # Reading such images takes less time than starting workers.
     num_workers=0,
+    persistent_workers=False,
+    worker_init_fn=dict(type='keep_loader_seed'),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
@@ -24,6 +26,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=200,
     num_workers=0,
+    persistent_workers=False,
     dataset=dict(
         type=dataset_type,
         data_root=data_root,

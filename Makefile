@@ -1,0 +1,34 @@
+# `make` lists the targets. `make env` is part of `quickstart`, `test`, `lint` and `format`, and does
+# nothing once .venv is ready.
+PYTHON ?= python3
+export PYTHON
+
+VENV_PYTHON := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help env test quickstart lint format clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+env: ## set up .venv: torch, mmcv's compiled operators, the libraries, this package (PYTHON=python3)
+	@bash tools/setup_env.sh
+
+test: lint ## lint, then run all tests
+	OMP_WAIT_POLICY=PASSIVE $(VENV_PYTHON) -m pytest
+
+quickstart: env ## train baseline, Mixup and MixSKD on handwritten digits and compare them
+	@$(VENV_PYTHON) tools/quickstart/run.py
+
+lint: env ## check the source with ruff and codespell
+	$(VENV_PYTHON) -m ruff check
+	$(VENV_PYTHON) -m ruff format --check
+	$(VENV_PYTHON) -m codespell_lib
+
+format: env ## let ruff format the source and fix what it can
+	$(VENV_PYTHON) -m ruff format
+	$(VENV_PYTHON) -m ruff check --fix
+
+clean: ## remove build products and caches (.venv and work_dirs stay)
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +

@@ -1,0 +1,39 @@
+"""What the paper's segmentation experiments need beside mmseg: heads, a data set and a metric.
+
+They derive from mmseg's classes, but importing mmseg takes seconds, and for pretraining it need not be installed. So
+mmengine's root registries, where mmseg's own find them, hold functions that import a class when a config asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+
+from mmengine.registry import DATASETS, METRICS, MODELS
+
+from mixskd_mm.errors import InputError
+
+
+def lazy(module: str, name: str) -> Callable:
+    """A function that builds ``mixskd_mm.segmentation.<module>.<name>`` with its arguments."""
+
+    def build(*args, **kwargs):
+        try:
+            import mmseg  # noqa: F401
+        except ModuleNotFoundError as error:
+            if error.name != 'mmseg':
+                raise
+            raise InputError(f'{name} needs mmseg: pip install "mixskd_mm[segmentation]"') from error
+        return getattr(import_module(f'{__name__}.{module}'), name)(*args, **kwargs)
+
+    build.__name__ = build.__qualname__ = name
+    return build
+
+
+for registry, module, name in (
+    (MODELS, 'heads', 'ProjectedASPPHead'),
+    (MODELS, 'heads', 'ElementDropoutFCNHead'),
+    (DATASETS, 'coco_stuff', 'COCOStuff182Dataset'),
+    (METRICS, 'metrics', 'AllClassIoUMetric'),
+):
+    registry.register_module(name=name, module=lazy(module, name))

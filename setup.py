@@ -1,0 +1,78 @@
+import shutil
+from pathlib import Path
+from runpy import run_path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+SUPPORTED = run_path(str(ROOT / 'mixskd_mm' / 'compat.py'))['SUPPORTED']
+MIM_ENTRIES = ('configs', 'tools', 'model-index.yml')
+NOT_FOR_MIM = shutil.ignore_patterns('__pycache__', 'setup_env.sh')
+
+# Needed for two formats of tools/checkpoints/export_backbone.py only.
+EXPORT = ['timm>=1.0', 'safetensors>=0.4']
+
+
+class BuildWithMim(build_py):
+    """Put what mim looks for under ``mixskd_mm/.mim``: copied into a wheel, linked in an editable install."""
+
+    def run(self):
+        super().run()
+        source = ROOT / 'mixskd_mm' / '.mim'
+        target = source if self.editable_mode else Path(self.build_lib, 'mixskd_mm', '.mim')
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        for name in MIM_ENTRIES:
+            entry = ROOT / name
+            if not entry.exists():
+                continue
+            if self.editable_mode:
+                (target / name).symlink_to(Path('..', '..', name))
+            elif entry.is_dir():
+                shutil.copytree(entry, target / name, ignore=NOT_FOR_MIM)
+            else:
+                shutil.copy2(entry, target / name)
+
+    def get_outputs(self, include_bytecode=True):
+        mim = Path(self.build_lib, 'mixskd_mm', '.mim')
+        return super().get_outputs(include_bytecode) + [str(path) for path in mim.rglob('*') if path.is_file()]
+
+
+def requirements(*modules):
+    return [SUPPORTED[module].requirement for module in modules]
+
+
+setup(
+    name='mixskd_mm',
+    version=run_path(str(ROOT / 'mixskd_mm' / 'version.py'))['__version__'],
+    description='MixSKD, self-knowledge distillation from Mixup, for OpenMMLab',
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    author='The mixskd_mm authors',
+    license='Apache-2.0',
+    license_files=['LICENSE'],
+    keywords='knowledge distillation, mixup, image recognition, mmpretrain, openmmlab',
+    classifiers=[
+        'Development Status :: 4 - Beta',
+        'Intended Audience :: Science/Research',
+        'Programming Language :: Python :: 3.11',
+        'Programming Language :: Python :: 3.12',
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+    ],
+    packages=find_packages(include=['mixskd_mm', 'mixskd_mm.*']),
+    python_requires='>=3.11,<3.13',
+    install_requires=[
+        *requirements('torch', 'torchvision', 'mmengine', 'mmcv', 'mmpretrain'),
+        'numpy>=2.2,<3',
+    ],
+    extras_require={
+        'detection': requirements('mmdet'),
+        'segmentation': requirements('mmseg'),
+        'export': EXPORT,
+        'all': [*requirements('mmdet', 'mmseg'), *EXPORT],
+        'dev': ['pytest', 'scikit-learn', 'ruff', 'codespell', 'pre-commit'],
+    },
+    cmdclass={'build_py': BuildWithMim},
+    zip_safe=False,
+)
