@@ -14,8 +14,8 @@ import numpy as np
 from make_digits import split
 from sklearn.datasets import load_digits, load_sample_images
 
-DIGITS_A_SCENE = (2, 4)
-DIGIT_SIZE = (20, 36)  # pixels
+DIGITS_A_SCENE = (1, 3)
+DIGIT_SIZE = (16, 26)  # pixels
 
 
 def place(occupied: np.ndarray, size: int, rng: np.random.Generator) -> tuple[int, int] | None:
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument('out', type=Path, help='folder to write')
     parser.add_argument('--train', type=int, default=96, help='training scenes (default: 96)')
     parser.add_argument('--test', type=int, default=48, help='test scenes (default: 48)')
-    parser.add_argument('--size', type=int, default=96, help='width and height in pixels (default: 96)')
+    parser.add_argument('--size', type=int, default=64, help='width and height in pixels (default: 64)')
     parser.add_argument('--seed', type=int, default=0, help='composes the scenes (default: 0)')
     args = parser.parse_args()
 
