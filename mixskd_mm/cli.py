@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from urllib.error import URLError
 
 import torch
@@ -90,12 +91,7 @@ def load_config(args: argparse.Namespace) -> Config:
     if not os.path.isfile(args.config):
         raise InputError(f'config {args.config} does not exist')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    try:
-        cfg = Config.fromfile(args.config)
-    except FileNotFoundError:
-        raise
-    except (OSError, SyntaxError) as error:
-        raise InputError(f'config {args.config} is no config ({last_line(error)}): expected a .py file') from error
+    cfg = read_config(args.config)
     try:
         cfg.merge_from_dict(args.cfg_options or {})
     except (KeyError, TypeError) as error:
@@ -109,6 +105,25 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.work_dir = os.path.join('work_dirs', os.path.splitext(os.path.basename(args.config))[0])
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         distribute_on_cpu(cfg)
+    return cfg
+
+
+def read_config(path: str) -> Config:
+    """Read a config file. Raises InputError if it is none, or is based on a library that is not installed."""
+    try:
+        cfg = Config.fromfile(path)
+    except FileNotFoundError:
+        raise
+    except (OSError, SyntaxError) as error:
+        raise InputError(f'config {path} is no config ({last_line(error)}): expected a .py file') from error
+    except Exception as error:
+        # _base_ = 'mmdet::...'
+        if 'is not installed' not in str(error):
+            raise
+        raise InputError(f'config {path}: {last_line(error)}: pip install "mixskd_mm[all]"') from error
+    scope = cfg.get('default_scope')
+    if scope in ('mmdet', 'mmseg') and find_spec(scope) is None:
+        raise InputError(f'config {path} needs {scope}: pip install "mixskd_mm[all]"')
     return cfg
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import cv2
-from mmcv import transforms
+from mmpretrain.datasets import transforms
 from mmpretrain.registry import TRANSFORMS
 
 from mixskd_mm.errors import InputError

@@ -22,7 +22,8 @@ class CheckpointKeysHook(Hook):
     """Compare a checkpoint with the model before mmengine loads it (which ignores what does not match).
 
     To test or start from a checkpoint it must hold all of the backbone, neck and head with the model's shapes; to resume,
-    every tensor of the model and the state of the training. Extra tensors are fine: a plain classifier takes a MixSKD checkpoint.
+    every tensor of the model and the state of the training. Extra tensors are fine: a plain classifier takes a MixSKD
+    checkpoint.
 
     Raises:
         InputError: naming the file, how many tensors do not match and the first of them, or what else is missing.
