@@ -1,0 +1,63 @@
+"""A network small enough to test on one core, and batches for it."""
+
+import pytest
+import torch
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+
+import mixskd_mm  # noqa: F401  (registers everything)
+
+
+@pytest.fixture
+def mixskd_cfg():
+    """Function: config of a MixSKDClassifier with K = 4 stages of 8, 16, 32 and 64 channels, and 10 classes.
+
+    ``backbone`` and ``head`` are updated, any other argument is the classifier's own. Residual branches are not initialised
+    with zero: that would hide gradients.
+    """
+
+    def config(backbone=None, head=None, **kwargs):
+        tiny = dict(type='ResNet_CIFAR', depth=18, stem_channels=8, base_channels=8, zero_init_residual=False)
+        linear = dict(type='LinearClsHead', num_classes=10, in_channels=64)
+        return dict(
+            type='MixSKDClassifier',
+            backbone={**tiny, **(backbone or {})},
+            neck=dict(type='GlobalAveragePooling'),
+            head={**linear, **(head or {})},
+            **kwargs,
+        )
+
+    return config
+
+
+@pytest.fixture
+def build_mixskd(mixskd_cfg):
+    """Function: build the classifier of ``mixskd_cfg`` in training mode, with initial weights that ``seed`` determines.
+
+    Affine parameters of norms and all biases are random too, lest a mistake hides behind ones and zeros.
+    """
+
+    def build(seed=0, **kwargs):
+        torch.manual_seed(seed)
+        model = MODELS.build(mixskd_cfg(**kwargs))
+        model.init_weights()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.ndim == 1:
+                    parameter.add_(0.1 * torch.randn_like(parameter))
+        return model.train()
+
+    return build
+
+
+@pytest.fixture
+def make_batch():
+    """Function: normalised images ``(n, 3, size, size)`` and data samples with one label each, determined by ``seed``."""
+
+    def batch(n=4, size=16, num_classes=10, seed=0, dtype=torch.float32):
+        generator = torch.Generator().manual_seed(seed)
+        images = torch.randn(n, 3, size, size, generator=generator, dtype=dtype)
+        labels = torch.randint(num_classes, (n,), generator=generator)
+        return images, [DataSample().set_gt_label(label) for label in labels]
+
+    return batch

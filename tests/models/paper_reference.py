@@ -1,0 +1,125 @@
+"""MixSKD written down a second time, from the paper alone, for the tests to compare with.
+
+Term by term, image by image, on whole feature maps, with explicit softmax, logarithms and one-hot labels. It shares the
+weights of a :class:`MixSKDClassifier` (call it on ``model.double()``), and none of its arithmetic.
+"""
+
+import torch
+
+
+def softmax(z):
+    e = (z - z.max()).exp()
+    return e / e.sum()
+
+
+def soft_cross_entropy(z, label):
+    """L_ce(sigma(z), label) of one image."""
+    return -(label * softmax(z).log()).sum()
+
+
+def kd(student, teacher, T):
+    """T^2 KL(sigma(teacher/T) || sigma(student/T)) of one image; the teacher is fixed."""
+    p_teacher = softmax(teacher.detach() / T)
+    return T**2 * (p_teacher * (p_teacher.log() - softmax(student / T).log())).sum()
+
+
+def gap(feature_map):
+    height, width = feature_map.shape[1:]
+    return feature_map.sum((1, 2)) / (height * width)
+
+
+def linear(layer, x):
+    return layer.weight @ x + layer.bias
+
+
+def forward_stages(backbone, images):
+    """The outputs of the stages phi_1 ... phi_K, run one by one."""
+    x = backbone.relu(backbone.bn1(backbone.conv1(images)))
+    if hasattr(backbone, 'maxpool'):
+        x = backbone.maxpool(x)
+    outputs = []
+    for name in ('layer1', 'layer2', 'layer3', 'layer4'):
+        x = getattr(backbone, name)(x)
+        outputs.append(x)
+    return outputs
+
+
+def feature_maps(model, images):
+    """F_1 ... F_K of all images, Eq. (2)."""
+    stages = forward_stages(model.backbone, images)
+    maps = []
+    for k, branch in enumerate(model.branches, start=1):
+        x = stages[k - 1]
+        for later in range(k + 1, 5):
+            x = getattr(branch.stages, f'layer{later}')(x)
+        maps.append(x)
+    return [*maps, stages[-1]]
+
+
+def h(model, maps):
+    """The self-teacher on the whole maps of one image: concatenate, 1x1 convolution, GAP, linear."""
+    kernel = model.self_teacher.conv.weight[:, :, 0, 0]
+    shrunk = torch.einsum('oc,chw->ohw', kernel, torch.cat(maps))
+    return linear(model.self_teacher.fc, gap(shrunk))
+
+
+def discriminator(D, feature_map):
+    """D_k of one map: the probability, or the two, that its sigmoid gives."""
+    first, _, second = D.mlp
+    hidden = linear(first, gap(feature_map)).clamp(min=0)
+    return 1 / (1 + (-linear(second, hidden)).exp())
+
+
+def terms(model, x, y, lam, index, *, T, clean_weight=2.0, mixed_weight=1.0, teacher_stages=(1, 2, 3, 4)):
+    """The six unweighted terms of Eq. (13), mean over the batch. Those of modules that ``model`` lacks are left out."""
+    n, num_classes = len(x), model.head.num_classes
+    one_hot = torch.eye(num_classes, dtype=x.dtype)[y]
+
+    # Eq. (4)
+    x_mixed = torch.stack([lam * x[i] + (1 - lam) * x[index[i]] for i in range(n)])
+    y_mixed = [lam * one_hot[i] + (1 - lam) * one_hot[index[i]] for i in range(n)]
+
+    # Normalisation statistics are those of all 2N images together.
+    maps = feature_maps(model, torch.cat([x, x_mixed]))
+    K = len(maps)
+    classifiers = [branch.head.fc for branch in model.branches] + [model.head.fc]
+
+    total = dict(cls=0.0, feature=0.0, dis=0.0, b_logit=0.0, cls_h=0.0, f_logit=0.0)
+    for i in range(n):
+        j = index[i]
+        F_i, F_j, F_mixed = [m[i] for m in maps], [m[j] for m in maps], [m[n + i] for m in maps]
+        F_inter = [lam * F_i[k] + (1 - lam) * F_j[k] for k in range(K)]  # Eq. (6)
+        z_i = [linear(classifiers[k], gap(F_i[k])) for k in range(K)]
+        z_j = [linear(classifiers[k], gap(F_j[k])) for k in range(K)]
+        z_mixed = [linear(classifiers[k], gap(F_mixed[k])) for k in range(K)]
+        z_inter = [lam * z_i[k] + (1 - lam) * z_j[k] for k in range(K)]  # Eq. (9)
+
+        for k in range(K):
+            # Eq. (5), whose two clean terms clean_weight = 2 counts both.
+            clean = soft_cross_entropy(z_i[k], one_hot[i]) + soft_cross_entropy(z_j[k], one_hot[j])
+            total['cls'] += clean_weight / 2 * clean + mixed_weight * soft_cross_entropy(z_mixed[k], y_mixed[i])
+
+            # Eq. (7)
+            total['feature'] += ((F_inter[k] - F_mixed[k]) ** 2).sum() / F_mixed[k].numel()
+
+            # Eq. (8); a second logit says the opposite.
+            if hasattr(model, 'discriminators'):
+                D = model.discriminators[k]
+                p_inter, p_mixed = discriminator(D, F_inter[k]), discriminator(D, F_mixed[k])
+                total['dis'] -= p_inter[0].log() + (1 - p_mixed[0]).log()
+                if len(p_inter) == 2:
+                    total['dis'] -= (1 - p_inter[1]).log() + p_mixed[1].log()
+
+        # Eq. (10)
+        for k in range(K - 1):
+            total['b_logit'] += kd(z_inter[k], z_mixed[k], T) + kd(z_mixed[k], z_inter[k], T)
+
+        if hasattr(model, 'self_teacher'):
+            h_inter = h(model, [F_inter[k - 1] for k in teacher_stages])
+            h_mixed = h(model, [F_mixed[k - 1] for k in teacher_stages])
+            # Eq. (11)
+            total['cls_h'] += soft_cross_entropy(h_inter, y_mixed[i]) + soft_cross_entropy(h_mixed, y_mixed[i])
+            # Eq. (12)
+            total['f_logit'] += kd(z_inter[-1], h_mixed, T) + kd(z_mixed[-1], h_inter, T)
+
+    return {f'loss_{name}': value / n for name, value in total.items() if isinstance(value, torch.Tensor)}

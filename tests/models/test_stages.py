@@ -1,0 +1,261 @@
+import pytest
+import torch
+from mmpretrain.models.backbones.resnet import BasicBlock
+from mmpretrain.registry import MODELS
+from torch import nn
+
+from mixskd_mm.errors import InputError
+from mixskd_mm.models import AuxiliaryBranch
+from mixskd_mm.models.stages import global_average_pool, stage_names, stage_outputs
+
+# Real depths, widths cut down where the class allows it.
+FAMILY = {
+    'ResNet-34': dict(type='ResNet', depth=34, base_channels=8),
+    'ResNet-50': dict(type='ResNet', depth=50, base_channels=8),
+    'ResNetV1d': dict(type='ResNetV1d', depth=50, base_channels=8),
+    'ResNet_CIFAR': dict(type='ResNet_CIFAR', depth=18, stem_channels=8, base_channels=8),
+    'ResNeXt': dict(type='ResNeXt', depth=50, groups=4, width_per_group=4, base_channels=16),
+    'SEResNet': dict(type='SEResNet', depth=50, base_channels=16),
+    'Res2Net': dict(type='Res2Net', depth=50, scales=4, base_width=26, base_channels=16),
+    'RegNet': dict(type='RegNet', arch='regnetx_400mf'),
+    'three stages': dict(
+        type='ResNet_CIFAR', depth=18, base_channels=8, stem_channels=8, num_stages=3, strides=(1, 2, 2),
+        dilations=(1, 1, 1), out_indices=(2,),
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture
+def family_model():
+    """Function: MixSKDClassifier on a backbone given by its config or as a module."""
+
+    def build(backbone, init=True):
+        width = (backbone if isinstance(backbone, nn.Module) else MODELS.build(dict(backbone))).feat_dim
+        model = MODELS.build(
+            dict(
+                type='MixSKDClassifier',
+                backbone=backbone,
+                neck=dict(type='GlobalAveragePooling'),
+                head=dict(type='LinearClsHead', num_classes=10, in_channels=width),
+            )
+        )
+        if init:
+            model.init_weights()
+        return model.train()
+
+    return build
+
+
+@pytest.mark.parametrize('backbone', FAMILY.values(), ids=FAMILY.keys())
+def test_branches_of_the_resnet_family_give_maps_of_the_shape_of_the_last(backbone, family_model, make_batch):
+    model = family_model(backbone)
+    images, samples = make_batch(2, size=64)
+    stages = stage_outputs(model.backbone, images)
+    assert len(model.branches) == len(stages) - 1 == len(model.backbone.res_layers) - 1
+    for branch, stage in zip(model.branches, stages):
+        feature = branch(stage)
+        assert feature.shape == stages[-1].shape
+        assert branch.classify(global_average_pool(feature)).shape == (2, 10)
+    # Every parameter takes part.
+    sum(model.loss(images, samples).values()).backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize('backbone', FAMILY.values(), ids=FAMILY.keys())
+def test_branches_are_the_remaining_stages_with_other_weights(backbone, family_model):
+    model = family_model(backbone)
+    names, shapes = model.backbone.res_layers, {key: t.shape for key, t in model.backbone.state_dict().items()}
+    for k, branch in enumerate(model.branches, start=1):
+        expected = {f'stages.{key}': shape for key, shape in shapes.items() if key.split('.')[0] in names[k:]}
+        expected.update({'head.fc.weight': model.head.fc.weight.shape, 'head.fc.bias': (10,)})
+        assert {key: tensor.shape for key, tensor in branch.state_dict().items()} == expected
+    assert_fresh(model)
+
+
+def assert_fresh(model):
+    """No convolution or classifier of a branch equals another one or the backbone's, or shares its storage."""
+    groups = {}
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 4 and (name.startswith('backbone.layer') or '.stages.layer' in name):
+            groups.setdefault(name[name.index('layer') :], []).append(parameter)
+    several = [group for group in groups.values() if len(group) > 1]
+    assert len(several) > 5
+    for group in several + [[model.head.fc.weight, *(branch.head.fc.weight for branch in model.branches)]]:
+        for i, a in enumerate(group):
+            assert a.std() > 0
+            for b in group[:i]:
+                assert not torch.equal(a, b)
+                assert a.data_ptr() != b.data_ptr()
+
+
+TINY = FAMILY['ResNet_CIFAR']
+
+
+def test_branches_are_fresh_before_init_weights(family_model):
+    assert_fresh(family_model(TINY, init=False))
+
+
+def test_branches_are_initialised_as_the_backbone_is(family_model):
+    """He, fan out: the standard deviation of a 3x3 convolution is sqrt(2 / (9 * channels out)) in both."""
+    model = family_model(TINY)
+    for module in (model.backbone, model.branches[0].stages, model.branches[2].stages):
+        weight = module.layer4[1].conv1.weight
+        assert weight.std().item() == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.05)
+    for fc in (model.head.fc, model.branches[0].head.fc, model.branches[2].head.fc):
+        assert fc.weight.std().item() == pytest.approx(0.01, rel=0.15)
+        assert (fc.bias == 0).all()
+
+
+def test_classifiers_of_branches_are_initialised_as_the_head_is_configured(build_mixskd):
+    model = build_mixskd(head=dict(init_cfg=dict(type='Normal', layer='Linear', std=2.0)))
+    for fc in (model.head.fc, *(branch.head.fc for branch in model.branches)):
+        assert fc.weight.std().item() == pytest.approx(2, rel=0.15)
+
+
+@pytest.fixture
+def pretrained(tmp_path):
+    """Path of a checkpoint of TINY in which every weight is 0.5."""
+    backbone = MODELS.build(dict(TINY))
+    state = {key: torch.full_like(value, 0.5) for key, value in backbone.state_dict().items() if value.ndim}
+    path = str(tmp_path / 'backbone.pth')
+    torch.save(dict(state_dict=state), path)
+    return path
+
+
+@pytest.mark.parametrize('as_list', [False, True], ids=['dict', 'list'])
+def test_branches_are_fresh_when_the_backbone_is_pretrained(as_list, pretrained, family_model):
+    init_cfg = dict(type='Pretrained', checkpoint=pretrained)
+    if as_list:
+        init_cfg = [dict(type='Kaiming', layer=['Conv2d']), init_cfg]
+    model = family_model(dict(TINY, init_cfg=init_cfg))
+    assert (model.backbone.conv1.weight == 0.5).all()
+    assert (model.backbone.layer4[1].conv1.weight == 0.5).all()
+    for branch in model.branches:
+        weight = branch.stages.layer4[1].conv1.weight
+        assert weight.std().item() == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.05)
+        assert (branch.stages.layer4[1].bn1.running_mean == 0).all()
+    weights = [branch.stages.layer4[1].conv1.weight for branch in model.branches]
+    assert not torch.equal(weights[0], weights[1]) and not torch.equal(weights[1], weights[2])
+
+
+def test_branches_are_fresh_when_the_backbone_is_a_trained_module(family_model):
+    backbone = MODELS.build(dict(TINY))
+    backbone.init_weights()
+    with torch.no_grad():
+        for tensor in backbone.state_dict().values():
+            tensor.fill_(3)
+    model = family_model(backbone)
+    assert model.backbone is backbone
+    assert (backbone.layer4[1].conv1.weight == 3).all()
+    for branch in model.branches:
+        block = branch.stages.layer4[1]
+        assert block.conv1.weight.std().item() == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.05)
+        assert (block.bn1.weight == 1).all() and (block.bn1.bias == 0).all()
+        assert (block.bn1.running_mean == 0).all() and (block.bn1.running_var == 1).all()
+        assert block.bn1.num_batches_tracked == 0
+
+
+def test_branches_train_when_the_backbone_is_frozen(family_model, make_batch):
+    model = family_model(dict(TINY, frozen_stages=4, norm_eval=True, zero_init_residual=False))
+    model.train()
+    assert not any(p.requires_grad for p in model.backbone.parameters())
+    assert not any(m.training for m in model.backbone.modules() if isinstance(m, nn.BatchNorm2d))
+    for branch in model.branches:
+        assert all(p.requires_grad for p in branch.parameters())
+        assert all(m.training for m in branch.modules())
+    sum(model.loss(*make_batch()).values()).backward()
+    assert all((p.grad != 0).any() for p in model.branches.parameters() if p.ndim > 1)
+
+
+@pytest.mark.parametrize('zero', [True, False])
+def test_zero_init_residual_holds_for_branches_too(zero, family_model):
+    model = family_model(dict(TINY, zero_init_residual=zero))
+    blocks = [m for m in model.modules() if isinstance(m, BasicBlock)]
+    assert len(blocks) == 8 + 6 + 4 + 2
+    assert all((block.norm2.weight == (0 if zero else 1)).all() for block in blocks)
+
+
+def test_building_branches_leaves_the_backbone_as_it_was():
+    backbone = MODELS.build(dict(TINY, frozen_stages=2))
+    before = {key: value.clone() for key, value in backbone.state_dict().items()}
+    branch = AuxiliaryBranch(backbone, 1, num_classes=10)
+    branch.init_weights()
+    assert backbone.state_dict().keys() == before.keys()
+    assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
+    assert backbone.frozen_stages == 2 and backbone.out_indices == (3,)
+    assert not backbone.layer2[0].conv1.weight.requires_grad
+
+
+def test_stage_outputs_are_those_of_the_stages_run_one_by_one_whatever_out_indices_says():
+    backbone = MODELS.build(dict(TINY, out_indices=(1, 3)))
+    x = torch.randn(2, 3, 16, 16)
+    outputs = stage_outputs(backbone, x)
+    assert backbone.out_indices == (1, 3)
+    assert [len(outputs), len(backbone(x))] == [4, 2]
+    y = backbone.relu(backbone.bn1(backbone.conv1(x)))
+    for output, name in zip(outputs, backbone.res_layers):
+        y = getattr(backbone, name)(y)
+        assert torch.equal(output, y)
+
+
+def test_out_indices_are_restored_after_a_failed_forward():
+    backbone = MODELS.build(dict(TINY))
+    with pytest.raises(RuntimeError):
+        stage_outputs(backbone, torch.zeros(2, 4, 16, 16))
+    assert backbone.out_indices == (3,)
+
+
+@pytest.mark.parametrize(
+    'backbone, missing',
+    [
+        (dict(type='VisionTransformer', arch='deit-t', img_size=16, patch_size=8), 'res_layers, feat_dim'),
+        (dict(type='MobileNetV2', widen_factor=0.1), 'res_layers, feat_dim'),
+        (dict(type='LeNet5'), 'res_layers, out_indices, feat_dim'),
+    ],
+    ids=lambda x: x['type'] if isinstance(x, dict) else '',
+)
+def test_refuses_a_backbone_that_cannot_be_cut_and_says_what_is_missing(backbone, missing, mixskd_cfg):
+    with pytest.raises(InputError) as error:
+        MODELS.build({**mixskd_cfg(), 'backbone': backbone})
+    expected = f'backbone {backbone["type"]} cannot be cut into stages: it has no {missing} (expected res_layers'
+    assert str(error.value).startswith(expected)
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('out_indices', [(0,), (0, 1, 2)])
+def test_refuses_out_indices_without_the_last_stage(out_indices, build_mixskd):
+    with pytest.raises(InputError) as error:
+        build_mixskd(backbone=dict(out_indices=out_indices))
+    assert str(error.value) == (
+        f'backbone ResNet_CIFAR has 4 stages and out_indices={out_indices}: MixSKD expects at least two stages and that '
+        'the last one feeds the classifier'
+    )
+
+
+def test_refuses_a_backbone_of_one_stage(mixskd_cfg):
+    one_stage = dict(num_stages=1, strides=(1,), dilations=(1,), out_indices=(0,))
+    with pytest.raises(InputError, match=r'^backbone ResNet_CIFAR has 1 stages and out_indices=\(0,\): MixSKD expects'):
+        MODELS.build(mixskd_cfg(backbone=one_stage, head=dict(in_channels=8)))
+
+
+def test_any_backbone_that_names_its_stages_can_be_cut():
+    """A plain module without mmengine's ``init_cfg``."""
+
+    class Custom(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.res_layers, self.out_indices, self.feat_dim = ('a', 'b'), (1,), 4
+            self.a, self.b = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
+
+        def forward(self, x):
+            outputs = [self.a(x), self.b(self.a(x))]
+            return [outputs[i] for i in self.out_indices]
+
+    backbone = Custom()
+    assert stage_names(backbone) == ['a', 'b']
+    branch = AuxiliaryBranch(backbone, 1, num_classes=10)
+    branch.init_weights()
+    assert set(branch.stages.state_dict()) == {'b.weight', 'b.bias'}
+    assert not torch.equal(branch.stages.b.weight, backbone.b.weight)
+    a, b = stage_outputs(backbone, torch.randn(2, 3, 8, 8))
+    assert branch(a).shape == b.shape

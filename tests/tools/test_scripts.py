@@ -1,0 +1,136 @@
+"""What the scripts of tools/ make of their arguments, with recorders in the place of python and srun."""
+
+import pytest
+import tiny
+
+TOOLS = tiny.ROOT / 'tools'
+USAGE = {
+    'dist_train.sh': 'CONFIG GPUS',
+    'dist_test.sh': 'CONFIG CHECKPOINT GPUS',
+    'slurm_train.sh': 'PARTITION JOB_NAME CONFIG',
+}
+
+
+@pytest.fixture
+def record(tmp_path):
+    """Function: run a script with a program replaced; returns the arguments that the program got."""
+
+    def run(program, script, *args, **variables):
+        recorder = tmp_path / 'bin' / program
+        recorder.parent.mkdir()
+        recorder.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/arguments\n')
+        recorder.chmod(0o755)
+        env = tiny.environment(**variables)
+        env['PATH'] = f'{recorder.parent}:{env["PATH"]}'
+        tiny.succeed(script, *args, cwd=tmp_path, env=env)
+        return (tmp_path / 'arguments').read_text().splitlines()
+
+    return run
+
+
+def test_one_machine_by_default(record):
+    assert record('python', 'dist_train.sh', 'a.py', 8) == [
+        *('-m', 'torch.distributed.run', '--nnodes=1', '--node_rank=0', '--nproc_per_node=8'),
+        *('--master_addr=127.0.0.1', '--master_port=29500'),
+        *(str(TOOLS / 'train.py'), 'a.py', '--launcher', 'pytorch'),
+    ]
+
+
+MACHINES = dict(NNODES='4', NODE_RANK='3', MASTER_ADDR='10.0.0.7', PORT='12345')
+
+
+def test_several_machines_and_options_for_training(record):
+    options = ('--resume', '--work-dir', 'a folder', '--cfg-options', 'model.temperature=4', 'note=two words')
+    assert record('python', 'dist_train.sh', 'a.py', 2, *options, **MACHINES) == [
+        *('-m', 'torch.distributed.run', '--nnodes=4', '--node_rank=3', '--nproc_per_node=2'),
+        *('--master_addr=10.0.0.7', '--master_port=12345'),
+        *(str(TOOLS / 'train.py'), 'a.py', '--launcher', 'pytorch', *options),
+    ]
+
+
+def test_several_machines_and_options_for_testing(record):
+    assert record('python', 'dist_test.sh', 'a.py', 'b c.pth', 2, '--out', 'm.json', **MACHINES) == [
+        *('-m', 'torch.distributed.run', '--nnodes=4', '--node_rank=3', '--nproc_per_node=2'),
+        *('--master_addr=10.0.0.7', '--master_port=12345'),
+        *(str(TOOLS / 'test.py'), 'a.py', 'b c.pth', '--launcher', 'pytorch', '--out', 'm.json'),
+    ]
+
+
+@pytest.mark.parametrize(
+    ('variables', 'expected'),
+    [
+        (dict(), ['--gres=gpu:8', '--ntasks=8', '--ntasks-per-node=8', '--cpus-per-task=5', '--kill-on-bad-exit=1']),
+        (
+            dict(GPUS='16', CPUS_PER_TASK='3'),
+            ['--gres=gpu:8', '--ntasks=16', '--ntasks-per-node=8', '--cpus-per-task=3', '--kill-on-bad-exit=1'],
+        ),
+        # No more of a machine than the job needs.
+        (
+            dict(GPUS='2', SRUN_ARGS='--time=1:00 --exclusive'),
+            ['--gres=gpu:2', '--ntasks=2', '--ntasks-per-node=2', '--cpus-per-task=5', '--kill-on-bad-exit=1']
+            + ['--time=1:00', '--exclusive'],
+        ),
+    ],
+)
+def test_slurm(record, variables, expected):
+    arguments = record('srun', 'slurm_train.sh', 'part', 'my job', 'a.py', '--resume', '--work-dir', 'w d', **variables)
+    command = ['python', '-u', str(TOOLS / 'train.py'), 'a.py', '--launcher', 'slurm', '--resume', '--work-dir', 'w d']
+    assert arguments == ['-p', 'part', '--job-name=my job', *expected, *command]
+
+
+@pytest.mark.parametrize('script', USAGE)
+@pytest.mark.parametrize('arguments', [[], ['a.py']])
+def test_too_few_arguments_are_answered_with_the_usage(script, arguments, tmp_path):
+    result = tiny.run_tool(script, *arguments, cwd=tmp_path)
+    assert result.returncode == 2 and result.stdout == ''
+    (line,) = result.stderr.splitlines()
+    assert line.startswith('usage: ') and f'{script} {USAGE[script]}' in line
+
+
+@pytest.mark.parametrize('option', ['--help', '-h'])
+@pytest.mark.parametrize('script', USAGE)
+def test_help_of_shell_scripts(script, option, tmp_path):
+    result = tiny.succeed(script, option, cwd=tmp_path)
+    assert result.stdout.startswith('usage: ') and USAGE[script] in result.stdout and result.stderr == ''
+
+
+@pytest.mark.parametrize(
+    'script',
+    [
+        'train.py',
+        'test.py',
+        'quickstart/make_digits.py',
+        'checkpoints/export_backbone.py',
+        'checkpoints/import_release.py',
+    ],
+)
+def test_help_of_python_scripts(script, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as ended:
+        tiny.run_script(f'tools/{script}', '--help', monkeypatch=monkeypatch)
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith('usage: ')
+
+
+def test_train_and_test_have_the_usual_options(monkeypatch, capsys):
+    common = ['--work-dir', '--cfg-options', '--launcher']
+    for script, options in (
+        ('train.py', ['--resume', '--amp', '--no-validate', '--auto-scale-lr', *common]),
+        ('test.py', ['--out', *common]),
+    ):
+        with pytest.raises(SystemExit):
+            tiny.run_script(f'tools/{script}', '--help', monkeypatch=monkeypatch)
+        text = capsys.readouterr().out
+        assert [option for option in options if option not in text] == []
+
+
+def test_help_from_another_folder_by_a_user(tmp_path):
+    result = tiny.succeed('train.py', '--help', cwd=tmp_path)
+    assert '--auto-scale-lr' in result.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_scripts_can_be_executed():
+    for script in (*USAGE, 'train.py', 'test.py'):
+        assert (TOOLS / script).stat().st_mode & 0o111 == 0o111, script
+        first = (TOOLS / script).read_text().splitlines()[0]
+        assert first == f'#!/usr/bin/env {"python" if script.endswith("py") else "bash"}'
