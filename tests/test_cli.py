@@ -83,7 +83,9 @@ def test_errors_of_data_loader_workers_read_like_those_of_the_main_process(error
 
 def test_last_line_drops_the_traceback_of_a_worker_only():
     assert last_line(ValueError('one line with Error: inside')) == 'one line with Error: inside'
-    worker = 'Caught ValueError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  line 1\n'
+    worker = (
+        'Caught ValueError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  line 1\n'
+    )
     assert last_line(ValueError(worker + 'ValueError: Error: nested Error: twice\n')) == 'Error: nested Error: twice'
     assert last_line(ValueError()) == ''
 

@@ -1,8 +1,12 @@
 #!/usr/bin/env bash
 # Train on several GPUs. On several machines, run it on each with NNODES, NODE_RANK and MASTER_ADDR set.
 set -euo pipefail
-if [ $# -lt 2 ]; then
-    echo "usage: [NNODES=1 NODE_RANK=0 MASTER_ADDR=127.0.0.1 PORT=29500] $0 CONFIG GPUS [options of train.py]" >&2
+USAGE="usage: [NNODES=1 NODE_RANK=0 MASTER_ADDR=127.0.0.1 PORT=29500] $0 CONFIG GPUS [options of train.py]"
+if [[ ${1:-} == -h || ${1:-} == --help ]]; then
+    echo "$USAGE"
+    exit
+elif [ $# -lt 2 ]; then
+    echo "$USAGE" >&2
     exit 2
 fi
 CONFIG=$1

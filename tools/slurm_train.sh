@@ -1,8 +1,12 @@
 #!/usr/bin/env bash
 # Train under Slurm.
 set -euo pipefail
-if [ $# -lt 3 ]; then
-    echo "usage: [GPUS=8 GPUS_PER_NODE=8 CPUS_PER_TASK=5 SRUN_ARGS=...] $0 PARTITION JOB_NAME CONFIG [options of train.py]" >&2
+USAGE="usage: [GPUS=8 GPUS_PER_NODE=8 CPUS_PER_TASK=5 SRUN_ARGS=...] $0 PARTITION JOB_NAME CONFIG [options of train.py]"
+if [[ ${1:-} == -h || ${1:-} == --help ]]; then
+    echo "$USAGE"
+    exit
+elif [ $# -lt 3 ]; then
+    echo "$USAGE" >&2
     exit 2
 fi
 PARTITION=$1

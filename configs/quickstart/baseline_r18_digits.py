@@ -18,9 +18,9 @@ optim_wrapper = dict(
 iters_per_epoch = 4  # 200 images in batches of 50
 param_scheduler = [
     dict(type='LinearLR', start_factor=1 / (5 * iters_per_epoch), begin=0, end=5, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', T_max=75, eta_min=0, begin=5, end=80, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', T_max=55, eta_min=0, begin=5, end=60, convert_to_iter_based=True),
 ]
-train_cfg = dict(by_epoch=True, max_epochs=80, val_interval=10)
+train_cfg = dict(by_epoch=True, max_epochs=60, val_interval=15)
 val_cfg = dict()
 test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=50)
@@ -28,5 +28,5 @@ auto_scale_lr = dict(base_batch_size=50)
 default_hooks = dict(
     runtime_info=dict(interval=4),
     logger=dict(interval=4),
-    checkpoint=dict(interval=80),
+    checkpoint=dict(interval=60),
 )

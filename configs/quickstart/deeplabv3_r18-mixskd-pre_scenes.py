@@ -4,7 +4,7 @@ _base_ = 'deeplabv3_r18-scratch_scenes.py'
 model = dict(
     backbone=dict(
         init_cfg=dict(
-            type='Pretrained', checkpoint='work_dirs/quickstart/mixskd/seed0/epoch_80.pth', prefix='backbone.'
+            type='Pretrained', checkpoint='work_dirs/quickstart/mixskd/seed0/epoch_60.pth', prefix='backbone.'
         )
     )
 )

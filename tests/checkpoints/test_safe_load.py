@@ -77,6 +77,11 @@ def getattr_chain(mark):
     return Runs(Runs(operator.getitem, builtins, 'eval'), f'__import__("os").system("{touch(mark)}")')
 
 
+def getattr_alone(mark):
+    """The first step of the chain, with nothing else in it that is not allowed."""
+    return Runs(getattr, HistoryBuffer, '__init__')
+
+
 def in_numpy(mark):
     array = np.empty(1, dtype=object)
     array[0] = system(mark)
@@ -89,7 +94,7 @@ def in_log(mark):
     return buffer
 
 
-PAYLOADS = [system, evaluate, open_file, partial, getattr_chain, in_numpy, in_log]
+PAYLOADS = [system, evaluate, open_file, partial, getattr_chain, getattr_alone, in_numpy, in_log]
 
 
 def assert_refused(load, mark, name):

@@ -12,6 +12,8 @@ from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from runs import iterations
 
+import mixskd_mm
+
 
 def test_the_loss_falls(whole):
     losses = tiny.history(whole.state(), 'loss')
@@ -155,3 +157,9 @@ def test_quickstart_configs_suit_the_host_librarys_loader_defaults(name):
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         # mmpretrain's tools switch persistent workers on unless told otherwise, which fails without workers.
         assert cfg[loader].num_workers == 0 and not cfg[loader].get('persistent_workers', True)
+
+
+def test_a_checkpoint_says_which_recipe_and_code_made_it(whole):
+    meta = whole.state()['meta']
+    assert meta['recipe'] == 'tiny.py'
+    assert meta['mixskd_mm'].split('+')[0] == mixskd_mm.__version__
