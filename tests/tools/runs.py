@@ -7,6 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import tiny
 
 HERE = Path(__file__).parent
@@ -32,9 +33,7 @@ def kill_when_paused(command: list, cwd: Path, env: dict, ranks: int = 1) -> Non
     """Start a run with PAUSE set, and kill it and all of its processes with SIGKILL once each rank has stopped."""
     folder = Path(env['PROBE'])
     with (folder.parent / f'{folder.name}.log').open('w') as log:
-        run = subprocess.Popen(
-            list(map(str, command)), cwd=cwd, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-        )
+        run = subprocess.Popen(list(map(str, command)), cwd=cwd, env=env, stdout=log, stderr=subprocess.STDOUT)
         try:
             deadline = time.monotonic() + 240
             while not all((folder / f'paused{rank}').exists() for rank in range(ranks)):
@@ -42,7 +41,9 @@ def kill_when_paused(command: list, cwd: Path, env: dict, ranks: int = 1) -> Non
                 assert time.monotonic() < deadline, f'the run did not pause: {log.name}'
                 time.sleep(0.1)
         finally:
-            os.killpg(run.pid, signal.SIGKILL)
+            # torchrun's workers are in sessions of their own.
+            for process in [*psutil.Process(run.pid).children(recursive=True), run]:
+                process.kill()
             run.wait()
     assert run.returncode == -signal.SIGKILL
 
