@@ -15,7 +15,7 @@ env: ## set up .venv: torch, mmcv's compiled operators, the libraries, this pack
 	@bash tools/setup_env.sh
 
 test: lint ## lint, then run all tests
-	OMP_WAIT_POLICY=PASSIVE $(VENV_PYTHON) -m pytest
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(VENV_PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 quickstart: env ## train baseline, Mixup and MixSKD on handwritten digits and compare them
 	@$(VENV_PYTHON) tools/quickstart/run.py

@@ -71,7 +71,7 @@ setup(
         'segmentation': requirements('mmseg'),
         'export': EXPORT,
         'all': [*requirements('mmdet', 'mmseg'), *EXPORT],
-        'dev': ['pytest', 'scikit-learn', 'ruff', 'codespell', 'pre-commit'],
+        'dev': ['pytest', 'pytest-xdist', 'scikit-learn', 'ruff', 'codespell', 'pre-commit'],
     },
     cmdclass={'build_py': BuildWithMim},
     zip_safe=False,

@@ -47,7 +47,7 @@ VALUES = {
     'model.head.in_channels=128': 'MixSKDClassifier head.in_channels=128: expected 64',
     'model.head.num_classes=12': 'MixSKDClassifier head.num_classes=12 but data_preprocessor.num_classes=10: ',
     'model.train_cfg.augments.type=Mixup': "MixSKDClassifier train_cfg.augments={'type': 'Mixup'}: expected none",
-    'model.temperatur=3': "MixSKDClassifier.__init__() got an unexpected keyword argument 'temperatur'",
+    'model.tau=3': "MixSKDClassifier.__init__() got an unexpected keyword argument 'tau'",
     'model.type=MixSKDClasifier': 'MixSKDClasifier is not in the mmpretrain::model registry',
     'model.temperature': '--cfg-options model.temperature: expected KEY=VALUE',
 }
