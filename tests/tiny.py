@@ -92,10 +92,14 @@ def make_config(work_dir: Path, options: dict | None = None, **kwargs) -> Config
 @contextlib.contextmanager
 def running():
     """Around runs in this process: they do not spend their time on laying out configs, and leave no trace if they fail."""
+    threads = torch.get_num_threads()
+    # Such a small network only waits for more.
+    torch.set_num_threads(1)
     try:
         with mock.patch('yapf.yapflib.yapf_api.FormatCode', lambda text, **kwargs: (text, True)):
             yield
     finally:
+        torch.set_num_threads(threads)
         # Draws outside a run depend on it otherwise.
         MessageHub.get_current_instance().runtime_info.pop('loop_stage', None)
 

@@ -218,6 +218,9 @@ set_up() {
   say "setting up .venv, once: 6 GB, up to about 10 minutes on 2 cores with a fast network (log: $log)"
   : > "$log"
   rm -f .venv/ready
+  # Of the start: what changes meanwhile is not installed.
+  local made_from
+  made_from=$(fingerprint)
   begin '[1/5]' 'making the virtual environment' 'seconds'
   make_venv
   begin '[2/5]' "installing torch $(pin torch)" '1 to 5 minutes, a download of 2 GB'
@@ -228,7 +231,7 @@ set_up() {
   pip_install --no-build-isolation -c "$pins" -e '.[all,dev]'
   begin '[5/5]' 'importing the libraries' 'about 10 seconds'
   step "$venv_python" -c 'import torchvision, mmengine, mmcv.ops, mmpretrain, mmdet, mmseg'
-  fingerprint > .venv/ready
+  printf '%s\n' "$made_from" > .venv/ready
   say "set-up done in $(duration $SECONDS)"
 }
 

@@ -116,7 +116,7 @@ def test_to_resume_the_state_of_the_training_has_to_be_there(trained, tmp_path, 
 def test_the_latest_checkpoint_that_does_not_fit_is_named(trained, tmp_path):
     (tmp_path / 'last_checkpoint').write_text(str(trained))
     with pytest.raises(InputError, match=f'^checkpoint {trained} has [0-9]+ of another shape'):
-        tiny.train(tiny.make_config(tmp_path, {'resume': True, 'model.backbone.base_channels': 16}))
+        tiny.train(tiny.make_config(tmp_path, {'resume': True, 'model.backbone.stem_channels': 16}))
 
 
 def test_extra_tensors_are_fine(trained, tmp_path):
