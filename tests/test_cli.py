@@ -58,8 +58,11 @@ class FailingImages(torch.utils.data.Dataset):
 def error_from_worker(error):
     images = FailingImages()
     images.error = error
+    batches = iter(DataLoader(images, num_workers=1))
     with pytest.raises(type(error)) as raised:
-        list(DataLoader(images, num_workers=1))
+        next(batches)
+    # Now, rather than when the traceback is forgotten.
+    batches._shutdown_workers()
     assert 'Original Traceback' in str(raised.value)
     return raised.value
 

@@ -147,7 +147,11 @@ def test_start_and_hooks(path):
     assert cfg.randomness == dict(seed=0)
 
 
-@pytest.mark.parametrize('pair', [detection_config, *((k, d) for k in CLASSES for d in CLASSES[k])], ids=str)
+@pytest.mark.parametrize(
+    'pair',
+    [detection_config, *((k, d) for k in CLASSES for d in CLASSES[k])],
+    ids=lambda pair: getattr(pair, '__name__', str(pair)),
+)
 def test_both_starts_share_everything_else(pair):
     one, other = (
         Config.fromfile(pair(start) if callable(pair) else segmentation_config(pair[0], start, pair[1])).to_dict()

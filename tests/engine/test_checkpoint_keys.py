@@ -115,7 +115,7 @@ def test_to_resume_the_state_of_the_training_has_to_be_there(trained, tmp_path, 
 
 def test_the_latest_checkpoint_that_does_not_fit_is_named(trained, tmp_path):
     (tmp_path / 'last_checkpoint').write_text(str(trained))
-    with pytest.raises(InputError, match=f'^checkpoint {trained} has [0-9]+ of another shape'):
+    with pytest.raises(InputError, match=f'^checkpoint {trained} lacks '):
         tiny.train(tiny.make_config(tmp_path, {'resume': True, 'model.backbone.stem_channels': 16}))
 
 
