@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import runpy
+import socket
 import subprocess
 import sys
 import tempfile
@@ -177,6 +178,13 @@ def environment(**variables: str) -> dict[str, str]:
         OMP_WAIT_POLICY='PASSIVE',
         **variables,
     )
+
+
+def free_port() -> str:
+    """A port that nothing listens on."""
+    with socket.socket() as server:
+        server.bind(('127.0.0.1', 0))
+        return str(server.getsockname()[1])
 
 
 def run_tool(tool: str, *args, cwd: Path | str, env: dict | None = None) -> subprocess.CompletedProcess:

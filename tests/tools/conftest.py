@@ -95,7 +95,7 @@ RECIPE = tiny.ROOT / 'configs/mixskd_r50_imagenet.py'
 def two_processes(distributed):
     """Three epochs on two processes, never interrupted."""
     folder, options = distributed
-    env = probed(folder / 'probe_whole', PORT='29611')
+    env = probed(folder / 'probe_whole', PORT=tiny.free_port())
     output = tiny.succeed('dist_train.sh', RECIPE, 2, '--work-dir', folder / 'whole', *options, cwd=folder, env=env)
     return Run(folder / 'whole', folder / 'probe_whole', 3, output)
 
@@ -105,9 +105,9 @@ def two_processes_resumed(distributed):
     """The same, all of its processes killed with SIGKILL in the second epoch, and continued with ``--resume``."""
     folder, options = distributed
     arguments = (RECIPE, 2, '--work-dir', folder / 'resumed', *options)
-    env = probed(folder / 'probe_killed', PORT='29612', PAUSE='1,2')
+    env = probed(folder / 'probe_killed', PORT=tiny.free_port(), PAUSE='1,2')
     kill_when_paused(['bash', tiny.ROOT / 'tools/dist_train.sh', *arguments], folder, env, ranks=2)
     assert [path.name for path in (folder / 'resumed').glob('*.pth')] == ['epoch_1.pth']
-    env = probed(folder / 'probe_resumed', PORT='29613')
+    env = probed(folder / 'probe_resumed', PORT=tiny.free_port())
     output = tiny.succeed('dist_train.sh', *arguments[:4], '--resume', *options, cwd=folder, env=env)
     return Run(folder / 'resumed', folder / 'probe_resumed', 3, output)

@@ -77,7 +77,7 @@ def test_a_resumed_rank_draws_and_sees_what_it_would_have(two_processes, two_pro
 def test_dist_test_agrees_with_the_validation_in_training(distributed, two_processes, tmp_path):
     _, options = distributed
     arguments = (RECIPE, two_processes.checkpoint, 2, '--out', tmp_path / 'test.json', *options)
-    tiny.succeed('dist_test.sh', *arguments, cwd=tmp_path, env=probed(tmp_path / 'probe', PORT='29614'))
+    tiny.succeed('dist_test.sh', *arguments, cwd=tmp_path, env=probed(tmp_path / 'probe', PORT=tiny.free_port()))
     (validation,) = [row for row in tiny.scalars(two_processes.work_dir) if 'accuracy/top1' in row]
     metrics = json.loads((tmp_path / 'test.json').read_text())
     assert metrics == {key: validation[key] for key in ('accuracy/top1', 'accuracy/top5')}
@@ -107,7 +107,7 @@ def columns():
     options = [weights(terms) for terms in TABLE_4.values()]
     options.append(weights(('f_logit',)))
     options.append(dict(weights(TERMS), discriminator=dict(type='Discriminator', num_logits=2, frozen=True)))
-    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--master_port=29615']
+    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', f'--master_port={tiny.free_port()}']
     script = Path(__file__).parent / 'table4.py'
     output = subprocess.run(
         [*command, script, json.dumps(options)], env=tiny.environment(), capture_output=True, text=True, timeout=300
