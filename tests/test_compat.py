@@ -150,7 +150,8 @@ def test_setup_py_has_the_same_ranges(distribution):
     assert needed == supported('torch', 'torchvision', 'mmengine', 'mmcv', 'mmpretrain')
     assert ranges(extras['detection']) == supported('mmdet')
     assert ranges(extras['segmentation']) == supported('mmseg')
-    assert ranges(extras['all']) == supported('mmdet', 'mmseg')
+    assert ranges(extras['export']).keys() == {'timm', 'safetensors'}
+    assert ranges(extras['all']) == supported('mmdet', 'mmseg') | ranges(extras['export'])
 
 
 def test_every_requirement_is_pinned_within_its_range(distribution):

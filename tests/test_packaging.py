@@ -81,7 +81,7 @@ def test_metadata(wheel, source):
     assert metadata['Version'] == VERSION
     assert metadata['License'] == 'Apache-2.0'
     assert SpecifierSet(metadata['Requires-Python']) == SpecifierSet('>=3.11,<3.13')
-    assert set(metadata.get_all('Provides-Extra')) == {'detection', 'segmentation', 'all', 'dev'}
+    assert set(metadata.get_all('Provides-Extra')) == {'detection', 'segmentation', 'export', 'all', 'dev'}
     assert metadata.get_payload().strip() == (source / 'README.md').read_text().strip()
 
 

@@ -220,6 +220,7 @@ def error_of(tool: str, *args, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def run_script(path: str, *args, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run a Python script of this repository in this process."""
+    """Run a Python script of this repository in this process, as Python does."""
+    monkeypatch.syspath_prepend(str((ROOT / path).parent))
     monkeypatch.setattr(sys, 'argv', [path, *map(str, args)])
     runpy.run_path(str(ROOT / path), run_name='__main__')

@@ -6,6 +6,7 @@ MixSKD backbone, fine-tunes Cascade R-CNN and DeepLabV3 from it and from random 
 work_dirs/quickstart/.
 """
 
+import argparse
 import json
 import os
 import shutil
@@ -96,6 +97,7 @@ def transfer(task: str, start: str, pretraining: Future, progress: Progress) -> 
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     print('[1/4] writing the digits, and scenes of digits on photographs', flush=True)
     run_tool(OUT / 'digits.log', 'tools/quickstart/make_digits.py', str(OUT / 'digits'))
     run_tool(OUT / 'scenes.log', 'tools/quickstart/make_scenes.py', str(OUT / 'scenes'))
