@@ -7,7 +7,7 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 SUPPORTED = run_path(str(ROOT / 'mixskd_mm' / 'compat.py'))['SUPPORTED']
-MIM_ENTRIES = ('configs', 'tools', 'model-index.yml')
+MIM_ENTRIES = ('configs', 'tools')
 NOT_FOR_MIM = shutil.ignore_patterns('__pycache__', 'setup_env.sh')
 
 # Needed for two formats of tools/checkpoints/export_backbone.py only.

@@ -6,12 +6,14 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
 from urllib.error import URLError
 
 import torch
 from mmengine.config import Config, DictAction
 
+from mixskd_mm.compat import OPTIONAL, SUPPORTED, check_versions
 from mixskd_mm.errors import InputError
 
 
@@ -120,10 +122,14 @@ def read_config(path: str) -> Config:
         # _base_ = 'mmdet::...'
         if 'is not installed' not in str(error):
             raise
-        raise InputError(f'config {path}: {last_line(error)}: pip install "mixskd_mm[all]"') from error
+        raise InputError(f'config {path} is based on a library that is missing: {last_line(error)}') from error
     scope = cfg.get('default_scope')
-    if scope in ('mmdet', 'mmseg') and find_spec(scope) is None:
-        raise InputError(f'config {path} needs {scope}: pip install "mixskd_mm[all]"')
+    if scope in OPTIONAL:
+        if find_spec(scope) is None:
+            raise InputError(f'config {path} needs {scope}: {SUPPORTED[scope].install_command}')
+        # Now that it is needed, its version counts.
+        import_module(scope)
+        check_versions()
     return cfg
 
 
@@ -133,9 +139,27 @@ def distribute_on_cpu(cfg: Config) -> None:
         raise InputError(f'--launcher {cfg.launcher} found no GPU: expected GPUs, or --launcher pytorch to run on CPUs')
     # mmengine's own set-up selects a CUDA device whatever the backend.
     if not torch.distributed.is_initialized():
+        if 'RANK' not in os.environ:
+            raise InputError(
+                '--launcher pytorch found no RANK: expected to be started by torchrun, as tools/dist_train.sh does'
+            )
         torch.distributed.init_process_group('gloo')
     # Otherwise as the Runner wraps a model.
     unused = cfg.get('find_unused_parameters', False)
     wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False, find_unused_parameters=unused)
     cfg.setdefault('model_wrapper_cfg', wrapper)
     cfg.model_wrapper_cfg.device_ids = None
+    # SyncBN exists on GPUs only.
+    cfg.pop('sync_bn', None)
+    unsynchronise(cfg.get('model'))
+
+
+def unsynchronise(config) -> None:
+    """Replace the type SyncBN by BN in (a part of) a model's config, in place."""
+    if isinstance(config, dict):
+        if config.get('type') == 'SyncBN':
+            config['type'] = 'BN'
+        config = list(config.values())
+    if isinstance(config, list | tuple):
+        for part in config:
+            unsynchronise(part)

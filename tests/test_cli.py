@@ -201,8 +201,14 @@ def test_launchers_without_gpus_are_refused(config, launcher):
         load_config(parse(config, '--launcher', launcher))
 
 
-def test_on_cpus_a_model_is_wrapped_as_on_gpus_but_for_the_devices(monkeypatch):
+@pytest.fixture
+def process_group(monkeypatch):
+    """As if torchrun had started this process and the group were there."""
+    monkeypatch.setenv('RANK', '0')
     monkeypatch.setattr(torch.distributed, 'is_initialized', lambda: True)
+
+
+def test_on_cpus_a_model_is_wrapped_as_on_gpus_but_for_the_devices(process_group):
     usual = dict(type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None)
     for settings, wrapper in [
         (dict(), dict(usual, find_unused_parameters=False)),
@@ -212,6 +218,36 @@ def test_on_cpus_a_model_is_wrapped_as_on_gpus_but_for_the_devices(monkeypatch):
             dict(type='Mine', static_graph=True, device_ids=None),
         ),
     ]:
-        cfg = Config(dict(settings, launcher='pytorch'))
+        cfg = Config(dict(settings, launcher='pytorch', model=dict(type='MixSKDClassifier')))
         distribute_on_cpu(cfg)
         assert cfg.model_wrapper_cfg == wrapper
+
+
+def test_on_cpus_norms_are_not_synchronised(process_group):
+    norm = dict(type='SyncBN', requires_grad=True)
+    heads = [dict(norm_cfg=dict(norm)), dict(type='SyncBNHead')]
+    cfg = Config(dict(launcher='pytorch', sync_bn='torch', model=dict(norm_cfg=norm, backbone=dict(heads=heads))))
+    distribute_on_cpu(cfg)
+    assert 'sync_bn' not in cfg
+    assert cfg.model.norm_cfg == dict(type='BN', requires_grad=True)
+    assert cfg.model.backbone.heads == [dict(norm_cfg=dict(type='BN', requires_grad=True)), dict(type='SyncBNHead')]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='GPUs take another way')
+def test_the_launcher_pytorch_without_torchrun_is_refused(config, monkeypatch):
+    monkeypatch.delenv('RANK', raising=False)
+    with pytest.raises(InputError, match='--launcher pytorch found no RANK: expected to be started by torchrun'):
+        load_config(parse(config, '--launcher', 'pytorch'))
+
+
+def test_on_cpus_synchronised_norms_become_plain_ones(monkeypatch):
+    monkeypatch.setattr(torch.distributed, 'is_initialized', lambda: True)
+    norm = dict(type='SyncBN', requires_grad=True)
+    model = dict(backbone=dict(norm_cfg=norm), heads=[dict(norm_cfg=dict(norm)), dict(norm_cfg=dict(type='GN'))])
+    cfg = Config(dict(model=model, launcher='pytorch', sync_bn='torch'))
+    distribute_on_cpu(cfg)
+    plain = dict(type='BN', requires_grad=True)
+    assert cfg.model.to_dict() == dict(
+        backbone=dict(norm_cfg=plain), heads=[dict(norm_cfg=plain), dict(norm_cfg=dict(type='GN'))]
+    )
+    assert 'sync_bn' not in cfg

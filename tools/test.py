@@ -3,11 +3,13 @@
 
 import argparse
 import json
+import math
 from pathlib import Path
 
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
+from mixskd_mm.checkpoints.write import write_checked
 from mixskd_mm.cli import add_run_arguments, exit_on_input_error, load_config
 from mixskd_mm.datasets.folders import check_data_folders
 
@@ -28,9 +30,22 @@ def main() -> None:
     check_data_folders(cfg, ('test_dataloader',))
     metrics = Runner.from_cfg(cfg).test()
     if args.out and is_main_process():
-        out = Path(args.out)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps({name: float(value) for name, value in metrics.items()}, indent=2) + '\n')
+        write_checked(args.out, json.dumps(plain(metrics), indent=2) + '\n', lambda path: None, write_text)
+
+
+def plain(value):
+    """``value`` as JSON has it: tensors and arrays as lists, NaN and infinities as null."""
+    if isinstance(value, dict):
+        return {name: plain(part) for name, part in value.items()}
+    if hasattr(value, 'tolist'):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_text(text: str, path: str) -> None:
+    Path(path).write_text(text)
 
 
 if __name__ == '__main__':

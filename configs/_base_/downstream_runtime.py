@@ -6,6 +6,8 @@ custom_hooks = [
     dict(type='BackboneWeightsHook'),
     dict(type='RecipeCheckHook'),
     dict(type='FiniteCheckpointHook'),
+    # A detector or segmenter of other classes may be started from.
+    dict(type='CheckpointKeysHook', partial_start=True),
     dict(type='ProvenanceHook'),
 ]
 

@@ -4,7 +4,7 @@ custom_imports = dict(imports=['mixskd_mm'], allow_failed_imports=False)
 
 default_hooks = dict(
     # Reads the logged values from the device once an interval; stops at a loss that is not finite.
-    runtime_info=dict(type='DeferredRuntimeInfoHook', interval=100),
+    runtime_info=dict(type='DeferredRuntimeInfoHook'),
     # The numbers to report are the last epoch's, so no best checkpoint is kept.
     checkpoint=dict(interval=1, max_keep_ckpts=2),
 )

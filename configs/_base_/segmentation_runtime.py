@@ -2,7 +2,7 @@ _base_ = 'downstream_runtime.py'
 
 default_scope = 'mmseg'
 default_hooks = dict(
-    runtime_info=dict(type='DeferredRuntimeInfoHook', interval=50),
+    runtime_info=dict(type='DeferredRuntimeInfoHook'),
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),

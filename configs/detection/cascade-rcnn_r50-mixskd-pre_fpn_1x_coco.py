@@ -12,6 +12,6 @@ model = dict(
     )
 )
 default_hooks = dict(
-    runtime_info=dict(type='DeferredRuntimeInfoHook', interval=50),
+    runtime_info=dict(type='DeferredRuntimeInfoHook'),
     checkpoint=dict(max_keep_ckpts=2),
 )

@@ -26,7 +26,6 @@ test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=50)
 
 default_hooks = dict(
-    runtime_info=dict(interval=4),
     logger=dict(interval=4),
     checkpoint=dict(interval=60),
 )

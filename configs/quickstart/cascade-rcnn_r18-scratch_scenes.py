@@ -112,7 +112,7 @@ test_cfg = dict(type='TestLoop')
 auto_scale_lr = dict(base_batch_size=8)
 
 default_hooks = dict(
-    runtime_info=dict(type='DeferredRuntimeInfoHook', interval=12),
+    runtime_info=dict(type='DeferredRuntimeInfoHook'),
     logger=dict(interval=12),
     checkpoint=dict(interval=16),
 )
@@ -120,6 +120,7 @@ custom_hooks = [
     dict(type='EpochSeedHook'),
     dict(type='RecipeCheckHook'),
     dict(type='FiniteCheckpointHook'),
+    dict(type='CheckpointKeysHook', partial_start=True),
     dict(type='BackboneWeightsHook'),
 ]
 randomness = dict(seed=0)

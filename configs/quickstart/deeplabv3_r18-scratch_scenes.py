@@ -103,7 +103,7 @@ test_cfg = dict(type='TestLoop')
 auto_scale_lr = dict(base_batch_size=8)
 
 default_hooks = dict(
-    runtime_info=dict(type='DeferredRuntimeInfoHook', interval=20),
+    runtime_info=dict(type='DeferredRuntimeInfoHook'),
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=20, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
@@ -114,6 +114,7 @@ default_hooks = dict(
 custom_hooks = [
     dict(type='RecipeCheckHook'),
     dict(type='FiniteCheckpointHook'),
+    dict(type='CheckpointKeysHook', partial_start=True),
     dict(type='BackboneWeightsHook'),
 ]
 env_cfg = dict(cudnn_benchmark=False, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0))

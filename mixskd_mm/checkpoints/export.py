@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -54,7 +54,8 @@ def model_config(checkpoint: dict, source: str) -> dict:
     Raises:
         InputError: if it carries none, or its model is no classifier (a detector, a segmenter).
     """
-    text = checkpoint.get('meta', {}).get('cfg')
+    meta = checkpoint.get('meta')
+    text = meta.get('cfg') if isinstance(meta, dict) else None
     if text is None:
         raise InputError(
             f'checkpoint {source} does not say what was trained (meta.cfg): expected a training checkpoint'
@@ -93,30 +94,32 @@ def counterpart(backbone: nn.Module, num_classes: int, models: Callable[[str], n
     """
     kind = type(backbone).__name__
     names = {'ResNet': 'resnet{depth}', 'ResNeXt': 'resnext{depth}_{groups}x{width_per_group}d'}
-    variant = {
-        name: getattr(backbone, name)
-        for name in ('deep_stem', 'avg_down', 'dilations', 'style', 'base_channels', 'stem_channels', 'num_stages')
-    }
     usual = dict(
         deep_stem=False,
         avg_down=False,
+        strides=(1, 2, 2, 2),
         dilations=(1, 1, 1, 1),
         style='pytorch',
         base_channels=64,
         stem_channels=64,
         num_stages=4,
     )
-    different = [f'{name}={variant[name]}' for name in usual if variant[name] != usual[name]]
+    different = [f'{name}={getattr(backbone, name, None)}' for name in usual if vars(backbone).get(name) != usual[name]]
     try:
         if different or kind not in names:
-            raise ValueError(', '.join(different))
+            raise ValueError(kind)
         return models(names[kind].format(**vars(backbone)), num_classes)
     except (ValueError, RuntimeError, KeyError) as error:
-        detail = f' with {", ".join(different)}' if different else ''
-        raise InputError(
-            f'{library} has no counterpart of {kind}-{backbone.depth}{detail}: expected a ResNet or ResNeXt that it has; '
-            'use the format mm or safetensors'
-        ) from error
+        settings = f' with {", ".join(different)}' if different and kind in names else ''
+        raise InputError(no_counterpart(library, f'{kind}-{getattr(backbone, "depth", "?")}{settings}')) from error
+
+
+def no_counterpart(library: str, network: str) -> str:
+    """One line that says so."""
+    return (
+        f'{library} has no counterpart of {network} that this package knows: expected a plain ResNet or ResNeXt; use the '
+        'format mm or safetensors'
+    )
 
 
 def torchvision_model(name: str, num_classes: int) -> nn.Module:
@@ -129,7 +132,7 @@ def timm_model(name: str, num_classes: int) -> nn.Module:
     try:
         import timm
     except ImportError as error:
-        raise InputError('the format timm needs timm: pip install "mixskd_mm[export]"') from error
+        raise InputError('the format timm needs timm: pip install timm') from error
     return timm.create_model(name, pretrained=False, num_classes=num_classes)
 
 
@@ -141,16 +144,22 @@ def metadata(checkpoint: dict, metrics: dict | None) -> dict[str, str]:
         recipe=str(meta.get('recipe', meta.get('experiment_name', 'unknown'))),
         epoch=str(meta.get('epoch', 'unknown')),
         mixskd_mm=code,
-        accuracy='not measured' if metrics is None else ', '.join(f'{k}={v:.4f}' for k, v in metrics.items()),
+        accuracy='not measured' if metrics is None else ', '.join(f'{k}={v}' for k, v in metrics.items()),
     )
     return about
 
 
+@cache
 def code_version() -> str:
-    """Version of this package, with the git commit if it runs from a repository."""
-    folder = Path(__file__).parent
-    result = subprocess.run(['git', '-C', folder, 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True)
-    return f'{__version__}+{result.stdout.strip()}' if result.returncode == 0 else __version__
+    """Version of this package, with the git commit if it runs from its own repository."""
+    repository = Path(__file__).resolve().parents[2]
+    command = ['git', '-C', str(repository), 'rev-parse', '--show-toplevel', '--short', 'HEAD']
+    try:
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        return __version__
+    # An installed package may lie inside somebody else's repository.
+    return f'{__version__}+{output[1]}' if Path(output[0]) == repository else __version__
 
 
 def content(format: str, state: dict[str, Tensor], about: dict[str, str]) -> dict:
@@ -166,7 +175,7 @@ def import_safetensors():
     try:
         import safetensors.torch
     except ImportError as error:
-        raise InputError('the format safetensors needs safetensors: pip install "mixskd_mm[export]"') from error
+        raise InputError('the format safetensors needs safetensors: pip install safetensors') from error
     return safetensors.torch
 
 
@@ -212,8 +221,12 @@ def export(checkpoint_file: str, out: str, format: str = 'mm', ema: bool = False
     @torch.no_grad()
     def check(path: str) -> None:
         images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-        exported = load_exported(path, format, classifier, config)
-        torch.testing.assert_close(exported(images), classifier(images))
+        try:
+            exported = load_exported(path, format, classifier, config)
+            torch.testing.assert_close(exported(images), classifier(images))
+        except (AssertionError, RuntimeError) as error:
+            # The same names, but another network: other norms, plugins, ...
+            raise InputError(no_counterpart(format, f'this {type(classifier.backbone).__name__}')) from error
 
     about = metadata(checkpoint, metrics)
     save = torch.save

@@ -100,13 +100,16 @@ def import_release(released: str, out: str) -> int:
     if not isinstance(checkpoint, dict) or 'net' not in checkpoint:
         found = ', '.join(map(str, list(checkpoint)[:4])) if isinstance(checkpoint, dict) else type(checkpoint).__name__
         raise InputError(f"{released} holds {found}: expected the entry net of the authors' released checkpoint")
-    state, config = convert_release(checkpoint['net'], released)
+    net, accuracy = checkpoint['net'], checkpoint.get('acc')
+    if not isinstance(net, dict) or not all(isinstance(value, Tensor) for value in net.values()):
+        raise InputError(f'{released}: expected its entry net to be a dict of tensors')
+    state, config = convert_release(net, released)
     meta = dict(
         cfg=f'model = {config!r}\n',
         recipe="the authors' release",
-        epoch=int(checkpoint.get('epoch', -1)),
+        epoch=checkpoint.get('epoch'),
         # The best head's on the test set, as their script reports it.
-        released_accuracy=float(checkpoint.get('acc', float('nan'))),
+        released_accuracy=None if accuracy is None else float(accuracy),
     )
 
     def load(path: str) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import torch
 
+from mixskd_mm.errors import InputError
+
 
 def write_checked(out: str, content, check: Callable[[str], None], save: Callable = torch.save) -> None:
     """Save ``content`` beside ``out`` under a temporary name, ``check`` that file, then give it its name.
@@ -17,10 +19,18 @@ def write_checked(out: str, content, check: Callable[[str], None], save: Callabl
         content: What ``save`` takes as its first argument.
         check (Callable): Gets the temporary name; if it raises, nothing is left under either name.
         save (Callable): ``save(content, path)``. Defaults to ``torch.save``.
+
+    Raises:
+        InputError: if the place cannot be written to.
     """
     folder = os.path.dirname(os.path.abspath(out))
-    os.makedirs(folder, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=folder, prefix=f'.{os.path.basename(out)}.')
+    try:
+        if os.path.isdir(out):
+            raise IsADirectoryError(None, 'it is a folder')
+        os.makedirs(folder, exist_ok=True)
+        handle, partial = tempfile.mkstemp(dir=folder, prefix=f'.{os.path.basename(out)}.')
+    except OSError as error:
+        raise InputError(f'cannot write {out}: {error.strerror}') from error
     os.close(handle)
     try:
         save(content, partial)

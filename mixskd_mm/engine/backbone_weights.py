@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
+from mmengine.runner import CheckpointLoader
 
-from mixskd_mm.checkpoints import load_local_checkpoint
 from mixskd_mm.errors import InputError
 
-from .checkpoint_keys import check_keys, unwrap
+from .checkpoint_keys import check_keys, training, unwrap
 
 # What the checkpoint of a classifier may hold; anything else belongs to a detector or a segmenter.
 CLASSIFIER_KEYS = ('backbone.', 'neck.', 'head.', 'branches.', 'self_teacher.', 'discriminators.', 'data_preprocessor.')
@@ -19,7 +19,8 @@ class BackboneWeightsHook(Hook):
     """Check the checkpoint in ``model.backbone.init_cfg`` before training, and after it was loaded compare each tensor.
 
     mmengine loads what matches and only warns about the rest: a backbone of another type can keep a random stem unnoticed.
-    This hook prints how many tensors the backbone took and stops if it is not all of them. A resumed run is not checked.
+    This hook prints how many tensors the backbone took and stops if it is not all of them. Tests, and runs that resume or
+    start from a checkpoint of the whole model (``load_from``), do not use that file and are not checked.
 
     Args:
         strict (bool): Stop, rather than print how many tensors match. Defaults to True.
@@ -35,15 +36,18 @@ class BackboneWeightsHook(Hook):
 
     def before_run(self, runner) -> None:
         """Before mmengine loads the file, so that what does not fit is described here and not there."""
-        init_cfg = runner.cfg.model.backbone.get('init_cfg')
-        local = isinstance(init_cfg, dict) and init_cfg.get('type') == 'Pretrained' and '://' not in init_cfg.checkpoint
-        if not local or runner._resume:
+        starts = training(runner) and not runner._resume and runner._load_from is None
+        backbone = getattr(unwrap(runner.model), 'backbone', None)
+        if not starts or backbone is None:
+            return
+        init_cfg = runner.cfg.model.get('backbone', {}).get('init_cfg')
+        if not isinstance(init_cfg, dict) or init_cfg.get('type') != 'Pretrained':
+            runner.logger.info(f'The backbone takes no tensors from a checkpoint: model.backbone.init_cfg={init_cfg}')
             return
         self._source = f'checkpoint {init_cfg.checkpoint} (model.backbone.init_cfg)'
         self._loaded = backbone_tensors(init_cfg.checkpoint, init_cfg.get('prefix'))
         if self.strict:
             found = {name: tuple(value.shape) for name, value in self._loaded.items()}
-            backbone = unwrap(runner.model).backbone
             needed = {name: tuple(value.shape) for name, value in backbone.state_dict().items()}
             check_keys(needed, found, self._source, f'backbone {type(backbone).__name__}')
 
@@ -68,7 +72,7 @@ def backbone_tensors(filename: str, prefix: str | None) -> dict:
     Raises:
         InputError: if the checkpoint is a detector's or segmenter's, or has no such names.
     """
-    checkpoint = load_local_checkpoint(filename, map_location='cpu')
+    checkpoint = CheckpointLoader.load_checkpoint(filename, map_location='cpu')
     state = {name.removeprefix('module.'): value for name, value in checkpoint.get('state_dict', checkpoint).items()}
     prefix = f'{prefix.rstrip(".")}.' if prefix else ''
     if prefix:

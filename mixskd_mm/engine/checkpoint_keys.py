@@ -5,13 +5,13 @@ from __future__ import annotations
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
-from mmengine.runner import find_latest_checkpoint
+from mmengine.runner import BaseLoop, find_latest_checkpoint
 from torch import nn
 
 from mixskd_mm.errors import InputError
 
-# What a checkpoint must hold to predict. The rest of MixSKDClassifier only serves training.
-PREDICTING_PARTS = ('backbone.', 'neck.', 'head.')
+# What MixSKDClassifier only trains with. A checkpoint must hold the rest to predict.
+TRAINING_PARTS = ('branches.', 'self_teacher.', 'discriminators.')
 
 # What else it must hold to continue a training.
 TRAINING_STATE = ('meta', 'message_hub', 'optimizer')
@@ -21,20 +21,27 @@ TRAINING_STATE = ('meta', 'message_hub', 'optimizer')
 class CheckpointKeysHook(Hook):
     """Compare a checkpoint with the model before mmengine loads it (which ignores what does not match).
 
-    To test or start from a checkpoint it must hold all of the backbone, neck and head with the model's shapes; to resume,
+    To test or start from a checkpoint it must hold all that the model predicts with, in the model's shapes; to resume,
     every tensor of the model and the state of the training. Extra tensors are fine: a plain classifier takes a MixSKD
     checkpoint.
+
+    Args:
+        partial_start (bool): Let a training start (``load_from``) from a checkpoint that fits in part, for example a
+            detector of other classes, and print how much of it fits. Defaults to False.
 
     Raises:
         InputError: naming the file, how many tensors do not match and the first of them, or what else is missing.
     """
+
+    def __init__(self, partial_start: bool = False) -> None:
+        self.partial_start = partial_start
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         model = unwrap(runner.model)
         needed = {
             name: tuple(value.shape)
             for name, value in model.state_dict().items()
-            if runner._resume or name.startswith(PREDICTING_PARTS)
+            if runner._resume or not name.startswith(TRAINING_PARTS)
         }
         found = {
             name.removeprefix('module.'): tuple(value.shape)
@@ -42,6 +49,10 @@ class CheckpointKeysHook(Hook):
             if hasattr(value, 'shape')
         }
         source = f'checkpoint {runner._load_from or find_latest_checkpoint(runner.work_dir)}'
+        if self.partial_start and training(runner) and not runner._resume:
+            fitting = sum(found.get(name) == shape for name, shape in needed.items())
+            runner.logger.info(f'{source} fits {fitting} of the {len(needed)} tensors of {type(model).__name__}')
+            return
         check_keys(needed, found, source, model=type(model).__name__)
         lacking = [part for part in TRAINING_STATE if part not in checkpoint]
         if runner._resume and lacking:
@@ -71,3 +82,8 @@ def check_keys(needed: dict[str, tuple], found: dict[str, tuple], source: str, m
 def unwrap(model: nn.Module) -> nn.Module:
     """The model inside a DDP wrapper, or the model."""
     return model.module if is_model_wrapper(model) else model
+
+
+def training(runner) -> bool:
+    """Whether ``runner`` is about to train or training, rather than testing or validating only."""
+    return isinstance(runner._train_loop, BaseLoop)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 
 import torch
-from mmengine.hooks import RuntimeInfoHook
+from mmengine.hooks import LoggerHook, RuntimeInfoHook
 from mmengine.registry import HOOKS
 
 from mixskd_mm.errors import InputError
+
+from .finite_checkpoint import checkpoint_is_due
 
 
 @HOOKS.register_module()
@@ -22,18 +24,27 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
     Use it in the place of mmengine's: ``default_hooks=dict(runtime_info=dict(type='DeferredRuntimeInfoHook'))``.
 
     Args:
-        interval (int): Iterations between two copies: that of the ``LoggerHook``, or a divisor of it. Defaults to 100.
+        interval (int, optional): Iterations between two copies, a divisor of the ``LoggerHook``'s interval. Defaults to
+            None: the ``LoggerHook``'s.
     """
 
-    def __init__(self, interval: int = 100) -> None:
+    def __init__(self, interval: int | None = None) -> None:
         self.interval = interval
         self._pending: list[tuple[int, dict]] = []
 
+    def before_train(self, runner) -> None:
+        super().before_train(runner)
+        if self.interval is None:
+            self.interval = min((hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)), default=100)
+
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
         if outputs is not None:
-            self._pending.append((runner.iter, outputs))
-        last_of_epoch = self.end_of_epoch(runner.train_dataloader, batch_idx)
-        if last_of_epoch or self.every_n_inner_iters(batch_idx, self.interval) or self.is_last_train_iter(runner):
+            # Copies: a value may be part of a graph, or of memory that the next compiled step writes to.
+            copies = {k: v.detach().clone() if isinstance(v, torch.Tensor) else v for k, v in outputs.items()}
+            self._pending.append((runner.iter, copies))
+        # The last two name the term before a checkpoint is refused.
+        due = self.every_n_inner_iters(batch_idx, self.interval) or self.is_last_train_iter(runner)
+        if due or self.end_of_epoch(runner.train_dataloader, batch_idx) or checkpoint_is_due(runner):
             self._flush(runner)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
@@ -64,7 +75,7 @@ def pending_to_floats(pending: list[tuple[int, dict]]) -> list[tuple[int, dict[s
     tensors = [value for _, outputs in pending for value in outputs.values() if isinstance(value, torch.Tensor)]
     if not tensors:
         return pending
-    floats = iter(torch.stack([t.detach().to(tensors[0].device, torch.float64) for t in tensors]).tolist())
+    floats = iter(torch.stack([t.to(tensors[0].device, torch.float64) for t in tensors]).tolist())
     return [
         (iteration, {k: next(floats) if isinstance(v, torch.Tensor) else v for k, v in outputs.items()})
         for iteration, outputs in pending

@@ -9,6 +9,7 @@ import numpy as np
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
+from mmpretrain.models.heads import LinearClsHead
 from torch import nn
 
 from mixskd_mm.errors import InputError
@@ -21,15 +22,18 @@ class RecipeCheckHook(Hook):
     """Compare the data set and the global batch with the recipe before training starts.
 
     Raises:
-        InputError: if the training set is empty, has labels that the head does not have, or other classes than it.
+        InputError: if the training or validation set is empty, or has labels or classes that the head does not have.
     """
 
     def before_train(self, runner) -> None:
         model = unwrap(runner.model)
-        for dataset in built_datasets(runner.train_dataloader.dataset):
+        loaders = [runner.train_dataloader]
+        if runner._val_loop is not None:
+            loaders.append(runner.val_dataloader)
+        for dataset in (one for loader in loaders for one in built_datasets(loader.dataset)):
             check_not_empty(dataset)
             check_classes(dataset, dense_head_classes(model))
-            if hasattr(getattr(model, 'head', None), 'num_classes'):
+            if isinstance(getattr(model, 'head', None), LinearClsHead):
                 check_dataset_labels(dataset, model.head.num_classes)
         auto_scale_lr = runner.cfg.get('auto_scale_lr') or {}
         group = runner.optim_wrapper.optimizer.param_groups[0]
@@ -65,7 +69,7 @@ def describe(dataset) -> str:
 def check_not_empty(dataset) -> None:
     """Raise InputError if ``dataset`` has no samples."""
     if len(dataset) == 0:
-        raise InputError(f'{describe(dataset)} has no training images: expected some')
+        raise InputError(f'{describe(dataset)} has no images: expected some')
 
 
 def dense_head_classes(model: nn.Module) -> dict[str, int]:

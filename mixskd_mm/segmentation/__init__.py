@@ -11,6 +11,7 @@ from importlib import import_module
 
 from mmengine.registry import DATASETS, METRICS, MODELS
 
+from mixskd_mm.compat import SUPPORTED
 from mixskd_mm.errors import InputError
 
 
@@ -23,7 +24,7 @@ def lazy(module: str, name: str) -> Callable:
         except ModuleNotFoundError as error:
             if error.name != 'mmseg':
                 raise
-            raise InputError(f'{name} needs mmseg: pip install "mixskd_mm[segmentation]"') from error
+            raise InputError(f'{name} needs mmseg: {SUPPORTED["mmseg"].install_command}') from error
         return getattr(import_module(f'{__name__}.{module}'), name)(*args, **kwargs)
 
     build.__name__ = build.__qualname__ = name

@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
+from mmengine.runner import EpochBasedTrainLoop
 from mmpretrain.registry import MODELS
 
 from mixskd_mm.engine import BackboneWeightsHook
@@ -25,14 +26,15 @@ class Detector(BaseModel):
 
 
 class Runner:
-    """What the hook uses of mmengine's Runner."""
+    """What the hook uses of mmengine's Runner, which has a loop object in the place of its config once it is to train."""
 
-    def __init__(self, checkpoint, resume=False, backbone=None, prefix='backbone.'):
+    def __init__(self, checkpoint, resume=False, backbone=None, prefix='backbone.', trains=True, load_from=None):
         init_cfg = dict(type='Pretrained', checkpoint=str(checkpoint), prefix=prefix)
         self.model = Detector(init_cfg=init_cfg, **(backbone or {}))
         self.cfg = Config(dict(model=dict(backbone=dict(init_cfg=init_cfg))))
         self.logger = logging.getLogger('test')
-        self._resume = resume
+        self._resume, self._load_from = resume, load_from
+        self._train_loop = object.__new__(EpochBasedTrainLoop) if trains else dict(by_epoch=True)
 
 
 @pytest.fixture
@@ -96,5 +98,14 @@ def test_a_detectors_or_segmenters_checkpoint_is_refused(head, checkpoint):
         backbone_tensors(str(checkpoint), 'backbone.')
 
 
-def test_a_resumed_run_is_not_checked(tmp_path):
-    start(Runner(tmp_path / 'gone.pth', resume=True), initialise=False)
+@pytest.mark.parametrize('run', [dict(resume=True), dict(trains=False), dict(load_from='detector.pth')])
+def test_runs_that_do_not_use_the_file_do_not_need_it(run, tmp_path):
+    start(Runner(tmp_path / 'gone.pth', **run), initialise=False)
+
+
+def test_a_start_from_random_weights_says_so(checkpoint, caplog):
+    runner = Runner(checkpoint)
+    runner.cfg.model.backbone.init_cfg = None
+    with caplog.at_level(logging.INFO):
+        start(runner)
+    assert 'takes no tensors from a checkpoint' in caplog.text

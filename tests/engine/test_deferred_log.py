@@ -81,6 +81,15 @@ def test_values_are_handed_over_at_the_interval_and_when_the_epoch_ends(tmp_path
     assert record.logged == [4, 8]
 
 
+def test_the_interval_is_the_loggers_unless_given(tmp_path):
+    record = RecordPending()
+    options = {'default_hooks.logger.interval': 2, 'train_cfg.max_epochs': 1}
+    cfg = tiny.make_config(tmp_path, options)
+    cfg.default_hooks.runtime_info.pop('interval', None)
+    tiny.train(cfg, record)
+    assert record.pending == [1, 0, 1, 0]
+
+
 @pytest.fixture
 def reads(monkeypatch):
     """List that grows with each way of reading a tensor's value."""
@@ -98,9 +107,11 @@ def reads(monkeypatch):
 
 def stub_runner(iterations_an_epoch=100):
     return SimpleNamespace(
+        hooks=[],
         iter=0,
         epoch=0,
         max_iters=10**6,
+        hooks=[],
         train_dataloader=[None] * iterations_an_epoch,
         message_hub=MessageHub.get_instance('test_deferred_log'),
     )
@@ -150,6 +161,17 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_named(tmp_path, monkeypa
     # Noticed at the logging interval, so that no checkpoint follows that of the first epoch.
     assert [path.name for path in tmp_path.glob('*.pth')] == ['epoch_1.pth']
     assert all(json.dumps(row['loss']) not in ('NaN', 'Infinity') for row in tiny.scalars(tmp_path) if 'loss' in row)
+
+
+def test_values_that_are_changed_in_place_later_are_logged_as_they_were():
+    # A compiled step may write its next outputs to the same memory.
+    hook, runner = DeferredRuntimeInfoHook(interval=2), stub_runner()
+    loss = torch.tensor(1.0)
+    for batch_idx in range(2):
+        runner.iter = batch_idx
+        hook.after_train_iter(runner, batch_idx, outputs={'loss_of_test': loss})
+        loss += 1
+    assert runner.message_hub.get_scalar('train/loss_of_test').data[0].tolist() == [1, 2]
 
 
 def test_a_single_loss_that_is_not_finite_is_named(tmp_path):

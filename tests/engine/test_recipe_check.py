@@ -202,5 +202,5 @@ def test_pixel_labels_that_are_no_class_name_their_file():
 
 
 def test_an_empty_data_set_is_refused():
-    with pytest.raises(InputError, match='has no training images'):
+    with pytest.raises(InputError, match='has no images'):
         check_not_empty(Masks())

@@ -6,6 +6,8 @@ import sys
 import pytest
 import tiny
 
+from mixskd_mm.compat import SUPPORTED
+
 NAMES = {
     'MODELS': ('ProjectedASPPHead', 'ElementDropoutFCNHead'),
     'DATASETS': ('COCOStuff182Dataset',),
@@ -35,7 +37,7 @@ for name, parts in {NAMES}.items():
             print(error)
 """
     parts = [part for parts in NAMES.values() for part in parts]
-    assert run(code)[-len(parts) :] == [f'{part} needs mmseg: pip install "mixskd_mm[segmentation]"' for part in parts]
+    assert run(code)[-len(parts) :] == [f'{part} needs mmseg: {SUPPORTED["mmseg"].install_command}' for part in parts]
 
 
 @pytest.mark.parametrize(('name', 'part'), [(name, part) for name, parts in NAMES.items() for part in parts])

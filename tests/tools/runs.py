@@ -1,5 +1,6 @@
 """Runs of the tools that a probe watches and that may be killed."""
 
+import contextlib
 import json
 import os
 import signal
@@ -41,9 +42,12 @@ def kill_when_paused(command: list, cwd: Path, env: dict, ranks: int = 1) -> Non
                 assert time.monotonic() < deadline, f'the run did not pause: {log.name}'
                 time.sleep(0.1)
         finally:
-            # torchrun's workers are in sessions of their own.
-            for process in [*psutil.Process(run.pid).children(recursive=True), run]:
-                process.kill()
+            # torchrun's workers are in sessions of their own. It first: it would end them in its own way.
+            workers = psutil.Process(run.pid).children(recursive=True)
+            run.kill()
+            for process in workers:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
             run.wait()
     assert run.returncode == -signal.SIGKILL
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mixskd_mm.checkpoints.export import FORMATS, export
 from mixskd_mm.cli import exit_on_input_error
+from mixskd_mm.errors import InputError
 
 
 def main() -> None:
@@ -17,7 +18,12 @@ def main() -> None:
     parser.add_argument('--ema', action='store_true', help='export the averaged weights of a run with EMAHook')
     parser.add_argument('--metrics', metavar='FILE', help='JSON of tools/test.py --out, to be noted in the file')
     args = parser.parse_args()
-    metrics = json.loads(Path(args.metrics).read_text()) if args.metrics else None
+    metrics = None
+    if args.metrics:
+        try:
+            metrics = dict(json.loads(Path(args.metrics).read_text()))
+        except (ValueError, TypeError) as error:
+            raise InputError(f'--metrics {args.metrics}: expected the JSON of tools/test.py --out ({error})') from error
     count = export(args.checkpoint, args.out, args.format, args.ema, metrics)
     print(f'{args.out}: {count} tensors in the format {args.format}; read back, and the outputs agree')
 

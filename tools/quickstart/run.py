@@ -64,6 +64,11 @@ def draw_predictions(task: str) -> Path:
     return ROOT / folder
 
 
+def cores() -> int:
+    """Number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
 class Progress:
     """Prints a line for each finished run."""
 
@@ -107,16 +112,16 @@ def main() -> None:
     transfers = [(task, start) for task in TASKS for start in STARTS]
     progress = Progress(len(runs) + len(transfers))
     print(f'[2/4] training and testing {progress.total} networks: about 10 minutes on 2 cores', flush=True)
-    with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(max_workers=cores()) as pool:
         classifiers = {run: pool.submit(classify, *run, progress) for run in runs}
         pretraining = classifiers['mixskd', SEEDS[0]]
         tuned = {run: pool.submit(transfer, *run, pretraining, progress) for run in transfers}
         try:
             accuracies = {method: [classifiers[method, seed].result() for seed in SEEDS] for method in METHODS}
             scores = {run: future.result() for run, future in tuned.items()}
-        except RuntimeError as error:
+        except RuntimeError:
             pool.shutdown(cancel_futures=True)
-            sys.exit(str(error))
+            raise
 
     print('[3/4] exporting the backbone', flush=True)
     pretrained = OUT / 'mixskd' / f'seed{SEEDS[0]}'
@@ -149,4 +154,7 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    try:
+        main()
+    except RuntimeError as error:
+        sys.exit(str(error))
