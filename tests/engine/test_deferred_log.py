@@ -111,7 +111,6 @@ def stub_runner(iterations_an_epoch=100):
         iter=0,
         epoch=0,
         max_iters=10**6,
-        hooks=[],
         train_dataloader=[None] * iterations_an_epoch,
         message_hub=MessageHub.get_instance('test_deferred_log'),
     )
