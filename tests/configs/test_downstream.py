@@ -141,8 +141,10 @@ def test_start_and_hooks(path):
     assert cfg.model.get('pretrained') is None
     assert cfg.custom_imports == dict(imports=['mixskd_mm'], allow_failed_imports=False)
     hooks = [hook.type for hook in cfg.custom_hooks]
-    assert hooks == ['BackboneWeightsHook', 'RecipeCheckHook', 'FiniteCheckpointHook', 'ProvenanceHook']
-    assert cfg.default_hooks.runtime_info == dict(type='DeferredRuntimeInfoHook', interval=50)
+    checks = ['BackboneWeightsHook', 'RecipeCheckHook', 'FiniteCheckpointHook', 'CheckpointKeysHook']
+    assert hooks == [*checks, 'ProvenanceHook']
+    # At the logger's interval.
+    assert cfg.default_hooks.runtime_info == dict(type='DeferredRuntimeInfoHook')
     assert cfg.default_hooks.logger.interval == 50
     assert cfg.randomness == dict(seed=0)
 
