@@ -7,6 +7,6 @@ model = dict(
     clean_weight=2.0,  # Eq. (5): x_i and x_j
     feature_weight=1.0,  # beta, Eq. (13)
     dis_weight=1.0,  # gamma
-    logit_weight=1.0,  # mu; or dict(b_logit=..., cls_h=..., f_logit=...)
+    logit_weight=dict(b_logit=1.0, cls_h=1.0, f_logit=1.0),  # mu, of each term
 )
 data_preprocessor = dict(type='MixupDataPreprocessor', alpha=0.2)

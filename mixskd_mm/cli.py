@@ -44,8 +44,11 @@ def describe_input_error(error: Exception) -> str | None:
         return f'{message}: expected one folder of images for each class'
     if isinstance(error, AssertionError) and 'failed to load image' in message:
         return f'{message}: expected a readable image'
-    if isinstance(error, AssertionError) and message.startswith('The number of subfolders'):
+    if isinstance(error, AssertionError) and message.startswith(('The number of subfolders', 'The split must be')):
         return message
+    if isinstance(error, RuntimeError) and message.startswith('Cannot find CIFAR'):
+        # Also what mmpretrain says of files that are there, but damaged.
+        return f'{message.partition(", you can")[0]}: expected the published files, which have known checksums'
     if isinstance(error, KeyError) and 'registry. Please check' in message:
         return f'{message.strip(chr(39)).split(" registry. ")[0]} registry: expected the name of a registered class'
     if isinstance(error, TypeError) and '__init__() got an unexpected keyword argument' in message:

@@ -7,12 +7,34 @@ from collections.abc import Iterator
 
 from mixskd_mm.errors import InputError
 
+EXPECTED = 'expected the data that the config describes, as docs/datasets.md has it'
+
+# What a class reads below its data_root without its config naming it, by split; folders end with a slash.
+LAYOUTS = {
+    'CIFAR100': dict.fromkeys(('train', 'test'), ('cifar-100-python/train', 'cifar-100-python/test')),
+    'CUB': dict.fromkeys(
+        ('train', 'test'), ('images/', 'images.txt', 'image_class_labels.txt', 'train_test_split.txt')
+    ),
+    'StanfordDogs': {split: ('Images/', f'{split}_list.mat') for split in ('train', 'test')},
+    'MITIndoor67': {split: ('Images/', f'{split.capitalize()}Images.txt') for split in ('train', 'test')},
+    'StanfordCars': {
+        'train': ('cars_train/', 'devkit/cars_train_annos.mat'),
+        'test': ('cars_test/', 'devkit/cars_test_annos_withlabels.mat'),
+    },
+    'FGVCAircraft': {
+        split: ('data/images/', f'data/images_variant_{split}.txt') for split in ('trainval', 'train', 'val', 'test')
+    },
+    'ImageNet': {split: (f'{split}/',) for split in ('train', 'val', 'test')},
+}
+# The other way to unpack Stanford Cars, known by its list.
+CARS_IN_ONE = ('car_ims/', 'cars_annos.mat')
+
 
 def check_data_folders(cfg: dict, loaders: tuple[str, ...]) -> None:
     """Raise InputError if a data set of ``cfg`` names a folder or annotation file that is missing or empty.
 
     Some data sets would report it only in the middle of the first iteration, and an empty one under an endless sampler
-    never. What lies in a remote store is not checked.
+    never. What lies in a remote store is not checked, nor what mmpretrain would download.
 
     Args:
         cfg (dict): The config.
@@ -35,17 +57,56 @@ def plain_datasets(dataset: dict) -> Iterator[dict]:
 
 
 def check_dataset(dataset: dict, where: str) -> None:
-    """Raise InputError if ``data_prefix`` or ``ann_file`` of one data set's config do not lead to data."""
+    """Raise InputError if one data set's config does not lead to data: its folders, its annotation file, its layout."""
     root = dataset.get('data_root') or ''
     prefix = dataset.get('data_prefix') or ''
     for folder in prefix.values() if isinstance(prefix, dict) else [prefix]:
-        path = os.path.join(root, folder or '')
-        if not folder or '://' in path:
-            continue
-        if not os.path.isdir(path):
-            raise InputError(f'{where}: folder {path} does not exist: expected the data that the config describes')
-        if not any(os.scandir(path)):
-            raise InputError(f'{where}: folder {path} is empty: expected the data that the config describes')
+        if folder:
+            check_folder(os.path.join(root, folder), where)
     annotations = os.path.join(root, dataset.get('ann_file') or '')
     if dataset.get('ann_file') and '://' not in annotations and not os.path.isfile(annotations):
-        raise InputError(f'{where}: annotation file {annotations} does not exist')
+        raise InputError(f'{where}: annotation file {annotations} does not exist: {EXPECTED}')
+    name = type_name(dataset)
+    if name in LAYOUTS and not prefix and not (name == 'CIFAR100' and dataset.get('download', True)):
+        check_layout(name, root, dataset.get('split') or next(iter(LAYOUTS[name])), where)
+
+
+def type_name(dataset: dict) -> str:
+    """The name of the class in a data set's config, without a scope such as ``mmpretrain.``."""
+    kind = dataset.get('type')
+    return kind.rpartition('.')[2] if isinstance(kind, str) else getattr(kind, '__name__', '')
+
+
+def check_layout(name: str, root: str, split: str, where: str) -> None:
+    """Raise InputError if ``root`` lacks something that :data:`LAYOUTS` has for the split of a class.
+
+    Args:
+        name (str): The class, a key of :data:`LAYOUTS`.
+        root (str): Its ``data_root``.
+        split (str): Its ``split``.
+        where (str): What the message begins with.
+    """
+    if split not in LAYOUTS[name]:
+        raise InputError(f'{where}: split={split!r}: expected one of {", ".join(LAYOUTS[name])}')
+    if '://' in root:
+        return
+    check_folder(root, where)
+    entries = LAYOUTS[name][split]
+    if name == 'StanfordCars' and os.path.isfile(os.path.join(root, 'cars_annos.mat')):
+        entries = CARS_IN_ONE
+    missing = [entry for entry in entries if not os.path.exists(os.path.join(root, entry))]
+    if missing:
+        raise InputError(f'{where}: {root} has no {" and no ".join(missing)}: {EXPECTED}')
+    for entry in entries:
+        if entry.endswith('/'):
+            check_folder(os.path.join(root, entry), where)
+
+
+def check_folder(path: str, where: str) -> None:
+    """Raise InputError if ``path`` is no folder or an empty one, unless it lies in a remote store."""
+    if '://' in path:
+        return
+    if not os.path.isdir(path):
+        raise InputError(f'{where}: folder {path} does not exist: {EXPECTED}')
+    if not any(os.scandir(path)):
+        raise InputError(f'{where}: folder {path} is empty: {EXPECTED}')

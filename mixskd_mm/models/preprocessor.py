@@ -17,8 +17,8 @@ from mixskd_mm.errors import InputError, check_number
 from .mixture import Mixture
 
 
-def training_rng() -> np.random.Generator:
-    """The generator for this rank's draws in this training iteration.
+def training_rng(*stream: int) -> np.random.Generator:
+    """The generator for this rank's draws in this training iteration; another ``stream`` draws independently.
 
     Inside a Runner's training loop it depends on the run's seed, the rank and the iteration alone: ranks draw
     differently, and a resumed run draws what the uninterrupted one would have drawn. Elsewhere it follows
@@ -26,7 +26,7 @@ def training_rng() -> np.random.Generator:
     """
     hub = MessageHub.get_current_instance()
     if hub.runtime_info.get('loop_stage') == 'train':
-        return np.random.default_rng([hub.get_info('seed'), get_rank(), hub.get_info('iter')])
+        return np.random.default_rng([hub.get_info('seed'), get_rank(), hub.get_info('iter'), *stream])
     return np.random.default_rng(torch.randint(2**63 - 1, ()).item())
 
 

@@ -2,168 +2,84 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
-from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import pytest
-import tiny
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import ParamSchedulerHook
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.models.backbones.resnet import BasicBlock, Bottleneck
-from mmpretrain.models.utils.batch_augments import Mixup
+from mmpretrain.models.utils.batch_augments import CutMix, Mixup
 from mmpretrain.registry import DATASETS, MODELS
+from recipes import AUGMENTATIONS, CONFIGS, RECIPES, RELEASE, TYPES, build_recipe, count, read, steps
 from torch import nn
 
 from mixskd_mm.models.losses import discriminator_loss
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """One row of the paper's tables and the training behind it."""
-
-    model: str
-    alpha: float | None  # lam ~ Beta(alpha, alpha)
-    depth: int
-    channels: int  # that the classifier reads
-    num_classes: int
-    gpus: int
-    batch: int  # of all GPUs
-    weight_decay: float
-    epochs: int
-    parameters: int  # of backbone and classifier
-    images: int  # in the training set
-    size: int  # pixels
-    mean: tuple[float, float, float]  # of RGB values from 0 to 1
-    std: tuple[float, float, float]
-    lr: float = 0.1
-    momentum: float = 0.9
-    warm_up_epochs: int = 5
-
-
-IMAGENET = Recipe(
-    model='ImageClassifier',
-    alpha=None,
-    depth=50,
-    channels=2048,
-    num_classes=1000,
-    gpus=8,
-    batch=256,
-    weight_decay=1e-4,
-    epochs=5 + 300,
-    parameters=25_557_032,
-    images=1_281_167,
-    size=224,
-    mean=(0.485, 0.456, 0.406),
-    std=(0.229, 0.224, 0.225),
-)
-CIFAR = Recipe(
-    model='ImageClassifier',
-    alpha=None,
-    depth=18,
-    channels=512,
-    num_classes=100,
-    gpus=1,
-    batch=128,
-    weight_decay=5e-4,
-    epochs=205,
-    parameters=11_220_132,
-    images=50_000,
-    size=32,
-    mean=(0.5071, 0.4867, 0.4408),
-    std=(0.2675, 0.2565, 0.2761),
-)
-# The authors' script, where it differs.
-RELEASE = replace(IMAGENET, model='MixSKDClassifier', alpha=0.2, batch=128)
-
-RECIPES = {
-    'baseline_r50_imagenet.py': IMAGENET,
-    'mixup_r50_imagenet.py': replace(IMAGENET, alpha=0.2),
-    'mixskd_r50_imagenet.py': replace(IMAGENET, model='MixSKDClassifier', alpha=0.2),
-    'mixskd_r50_imagenet_release.py': RELEASE,
-    'cifar100/baseline_r18_cifar100.py': CIFAR,
-    'cifar100/mixup_r18_cifar100.py': replace(CIFAR, alpha=0.4),
-    'cifar100/mixskd_r18_cifar100.py': replace(CIFAR, model='MixSKDClassifier', alpha=0.4),
-}
-# Auxiliary parameters: branches, self-teacher (Eq. 1, section 3.4).
-AUXILIARY = {50: (66_457_528, 18_826_216), 18: (30_060_076, 1_099_876)}
-CONFIGS = tiny.ROOT / 'configs'
-
-
-def built_recipe(name):
-    """Config and model, initialised, of a recipe."""
-    cfg = Config.fromfile(CONFIGS / name)
-    init_default_scope(cfg.default_scope)
-    # As the Runner does.
-    model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
-    model.init_weights()
-    return cfg, model
-
-
 @pytest.fixture(scope='module')
 def build():
-    """:func:`built_recipe`, each only once."""
-    return functools.cache(built_recipe)
+    """:func:`build_recipe`, each only once."""
+    return functools.cache(build_recipe)
 
 
 @pytest.fixture(scope='module', params=RECIPES)
-def built(request, build):
-    return RECIPES[request.param], *build(request.param)
+def built(request):
+    return RECIPES[request.param], *build_recipe(request.param, initialise=False)
 
 
 def test_every_recipe_is_in_the_table():
-    found = {
-        path.relative_to(CONFIGS).as_posix() for folder in ('.', 'cifar100') for path in (CONFIGS / folder).glob('*.py')
-    }
+    folders = ('.', 'cifar100', 'fine_grained')
+    found = {path.relative_to(CONFIGS).as_posix() for folder in folders for path in (CONFIGS / folder).glob('*.py')}
     assert found == set(RECIPES)
 
 
-def count(module):
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
 def test_network(built):
-    recipe, _, model = built
-    assert type(model).__name__ == recipe.model
-    assert count(model.backbone) + count(model.head) == recipe.parameters
-    assert model.backbone.depth == recipe.depth
-    assert (model.head.in_channels, model.head.num_classes) == (recipe.channels, recipe.num_classes)
-    if recipe.model == 'MixSKDClassifier':
-        assert (count(model.branches), count(model.self_teacher)) == AUXILIARY[recipe.depth]
+    recipe, cfg, model = built
+    assert type(model).__name__ == TYPES.get(recipe.method, 'ImageClassifier')
+    assert type(model.backbone).__name__ == recipe.network.type
+    assert count(model.backbone) + count(model.head) == recipe.network.parameters
+    assert (model.head.in_channels, model.head.num_classes) == (recipe.network.channels, recipe.num_classes)
+    # From scratch.
+    assert cfg.load_from is None and 'Pretrained' not in str(cfg.model)
+    if recipe.method == 'mixskd' and recipe.network.auxiliary:
+        assert (count(model.branches), count(model.self_teacher)) == recipe.network.auxiliary
 
 
 def test_mixup(built):
     recipe, _, model = built
-    if recipe.model == 'MixSKDClassifier':
+    batch_augments = model.data_preprocessor.batch_augments
+    if recipe.method in ('mixskd', 'manifoldmixup'):
         assert model.data_preprocessor.alpha == recipe.alpha
-        assert model.data_preprocessor.batch_augments is None
-    elif recipe.alpha is not None:
-        augments = model.data_preprocessor.batch_augments
-        (augment,) = augments.augments
-        assert type(augment) is Mixup and augment.alpha == recipe.alpha
-        assert augments.probs is None
+        assert batch_augments is None
+    elif recipe.method in ('mixup', 'cutmix'):
+        (augment,) = batch_augments.augments
+        assert type(augment) is {'mixup': Mixup, 'cutmix': CutMix}[recipe.method] and augment.alpha == recipe.alpha
+        assert batch_augments.probs is None
         assert model.head.loss_module.use_soft
     else:
-        assert model.data_preprocessor.batch_augments is None
+        assert recipe.alpha is None and batch_augments is None
+    if recipe.method == 'manifoldmixup':
+        assert model.mix_at == ('stem', *range(1, recipe.network.stages))
 
 
 def test_loss(built):
     recipe, _, model = built
     assert model.head.loss_module.loss_weight == 1
     assert not getattr(model.head.loss_module, 'label_smooth_val', None)
-    if recipe.model != 'MixSKDClassifier':
+    if recipe.method != 'mixskd':
         return
     assert model.temperature == 3
     assert model.logit_weight == dict(b_logit=1, cls_h=1, f_logit=1)
     assert (model.mixed_weight, model.feature_weight) == (1, 1)
-    assert model.teacher_stages == (1, 2, 3, 4)
+    assert model.teacher_stages == tuple(range(1, recipe.network.stages + 1))
     # The paper; test_release below has the rest of the release's.
     assert model.clean_weight == (1 if recipe is RELEASE else 2)
     assert model.dis_weight == (0.25 if recipe is RELEASE else 1)
@@ -178,11 +94,19 @@ def last_norms(module):
             yield block.norm3
 
 
-def test_residual_branches_do_not_start_at_zero(built):
-    recipe, _, model = built
-    norms = list(last_norms(model))
-    blocks = {18: [2, 2, 2, 2], 50: [3, 4, 6, 3]}[recipe.depth]
-    branches = sum(blocks[1:]) + sum(blocks[2:]) + sum(blocks[3:]) if recipe.model == 'MixSKDClassifier' else 0
+@pytest.mark.parametrize(
+    'name',
+    [
+        'baseline_r50_imagenet.py',
+        'mixskd_r50_imagenet.py',
+        'cifar100/mixskd_r18_cifar100.py',
+        'fine_grained/mixskd_r18_cub.py',
+    ],
+)
+def test_residual_branches_do_not_start_at_zero(build, name):
+    recipe, (_, model) = RECIPES[name], build(name)
+    norms, blocks = list(last_norms(model)), recipe.network.blocks
+    branches = sum(blocks[1:]) + sum(blocks[2:]) + sum(blocks[3:]) if recipe.method == 'mixskd' else 0
     assert len(norms) == sum(blocks) + branches
     assert all((norm.weight == 1).all() for norm in norms)
 
@@ -209,20 +133,15 @@ def test_batch_and_length(built):
     assert not cfg.auto_scale_lr.get('enable', False)
     assert cfg.train_cfg.by_epoch and cfg.train_cfg.max_epochs == recipe.epochs
     assert cfg.train_dataloader.sampler.type == 'DefaultSampler' and cfg.train_dataloader.sampler.shuffle
-    # The sampler gives each GPU the same number of images.
-    images_a_gpu = math.ceil(recipe.images / recipe.gpus)
-    assert cfg.iters_per_epoch == math.ceil(images_a_gpu / cfg.train_dataloader.batch_size)
-
-
-def steps(cfg, loader):
-    """The pipeline of a loader's data set as built, without what loads and packs."""
-    pipeline = Compose(cfg[loader].dataset.pipeline)
-    return [step for step in pipeline.transforms if type(step).__name__ not in ('LoadImageFromFile', 'PackInputs')]
+    assert cfg.iters_per_epoch == recipe.iters_per_epoch
 
 
 def test_augmentation(built):
     recipe, cfg, _ = built
-    crop, flip = steps(cfg, 'train_dataloader')
+    transforms = steps(cfg, 'train_dataloader')
+    crop, flip, *others = transforms[3:] if recipe.method == 'randaugment' else transforms
+    # test_augmentations.py looks at the others.
+    assert len(others) == (recipe.method in AUGMENTATIONS and recipe.method != 'randaugment')
     assert type(flip).__name__ == 'RandomFlip' and (flip.prob, flip.direction) == (0.5, 'horizontal')
     if recipe.size == 224:
         assert type(crop).__name__ == 'RandomResizedCrop'
@@ -251,10 +170,10 @@ def test_test_images(built, loader):
 
 def test_normalisation(built):
     """A red image of ImageNet's BGR files, or of CIFAR's RGB arrays, becomes (x - mean) / std in the order RGB."""
-    recipe, _, model = built
+    recipe, cfg, _ = built
     red = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
     red[:, 2 if recipe.size == 224 else 0] = 255
-    normalised = model.data_preprocessor.eval()({'inputs': red})['inputs'][0, :, 0, 0]
+    normalised = MODELS.build(cfg.data_preprocessor).eval()({'inputs': red})['inputs'][0, :, 0, 0]
     expected = [(value - mean) / std for value, mean, std in zip((1, 0, 0), recipe.mean, recipe.std, strict=True)]
     assert normalised.tolist() == pytest.approx(expected, abs=2e-3)
 
@@ -268,11 +187,11 @@ def test_top1_and_top5_are_reported(built, evaluator):
 
 def test_data(built):
     recipe, cfg, _ = built
-    for loader, split in [('train_dataloader', 'train'), ('val_dataloader', 'val'), ('test_dataloader', 'val')]:
-        dataset = cfg[loader].dataset
-        assert dataset.type == ('ImageNet' if recipe.size == 224 else 'CIFAR100')
+    for loader, split in [('train', recipe.train_split), ('val', recipe.test_split), ('test', recipe.test_split)]:
+        dataset = cfg[f'{loader}_dataloader'].dataset
+        assert (dataset.type, dataset.split) == (recipe.dataset, split)
         assert DATASETS.get(dataset.type) is not None
-        assert dataset.split == (split if recipe.size == 224 else split.replace('val', 'test'))
+    assert cfg.data_preprocessor.num_classes == recipe.num_classes
 
 
 def learning_rates(cfg, epoch_length, epochs=None):
@@ -310,22 +229,22 @@ def warm_up(lr, iterations):
 
 @pytest.mark.parametrize('name', RECIPES)
 def test_warm_up_from_zero_in_five_epochs(name):
-    recipe, cfg = RECIPES[name], Config.fromfile(CONFIGS / name)
+    recipe, cfg = RECIPES[name], read(name)
     # With the real number of iterations.
     rates = learning_rates(cfg, cfg.iters_per_epoch, epochs=recipe.warm_up_epochs)
     assert rates == pytest.approx(warm_up(recipe.lr, 5 * cfg.iters_per_epoch), rel=1e-6)
 
 
-@pytest.mark.parametrize('name', [name for name in RECIPES if name.startswith('cifar100')])
-def test_cifar_rate_falls_after_epochs_105_and_155(name):
-    cfg = Config.fromfile(CONFIGS / name)
-    rates = learning_rates(shorten(cfg, 20), 20)
-    expected = warm_up(0.1, 5 * 20) + 100 * 20 * [0.1] + 50 * 20 * [0.01] + 50 * 20 * [0.001]
-    assert len(rates) == 205 * 20
+@pytest.mark.parametrize('name', [name for name in RECIPES if name.startswith(('cifar100', 'fine_grained'))])
+def test_rate_falls_after_epochs_105_and_155(name):
+    cfg = copy.deepcopy(read(name))
+    rates = learning_rates(shorten(cfg, 4), 4)
+    expected = warm_up(0.1, 5 * 4) + 100 * 4 * [0.1] + 50 * 4 * [0.01] + 50 * 4 * [0.001]
+    assert len(rates) == 205 * 4
     assert rates == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize('name', ['baseline_r50_imagenet.py', 'mixup_r50_imagenet.py', 'mixskd_r50_imagenet.py'])
+@pytest.mark.parametrize('name', [name for name in RECIPES if name.endswith('imagenet.py')])
 def test_imagenet_rate_follows_a_cosine_to_zero(name):
     cfg, length = Config.fromfile(CONFIGS / name), 20
     rates = learning_rates(shorten(cfg, length), length)
@@ -415,7 +334,7 @@ def test_quickstart_warm_up_fits_its_epochs():
 
 @pytest.mark.parametrize('name', [*RECIPES, *DIGITS])
 def test_runs_can_resume_and_their_logs_wait_for_the_device_once_an_interval(name):
-    cfg = Config.fromfile(CONFIGS / name)
+    cfg = read(name)
     hooks = {hook.type for hook in cfg.custom_hooks}
     assert {'EpochSeedHook', 'RecipeCheckHook', 'FiniteCheckpointHook', 'CheckpointKeysHook'} <= hooks
     runtime_info = cfg.default_hooks.runtime_info

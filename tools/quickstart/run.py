@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 import threading
 import time
@@ -19,26 +18,22 @@ from pathlib import Path
 
 from report import METHODS, STARTS, TASKS, classification_table, draw_curves, draw_transfer, transfer_table
 
+from mixskd_mm.tool_runs import last_checkpoint, run_tool
+
 ROOT = Path(__file__).resolve().parents[2]
 OUT = Path('work_dirs/quickstart')
 SEEDS = (0, 1, 2)
 
 
-def run_tool(log: Path, *command: str) -> None:
+def run(log: Path, *command: str) -> None:
     """Run one of the tools from the repository's root, its output in ``log``; stop with the log's end if it fails."""
-    (ROOT / log).parent.mkdir(parents=True, exist_ok=True)
     # One thread each: the runs share the cores among them.
-    env = dict(os.environ, OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE')
-    with (ROOT / log).open('w') as file:
-        result = subprocess.run([sys.executable, *command], cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, env=env)
-    if result.returncode:
-        tail = '\n'.join((ROOT / log).read_text().splitlines()[-15:])
-        raise RuntimeError(f'{tail}\nerror: `python {" ".join(command)}` failed; its output is in {log}')
+    run_tool(ROOT / log, 'python', *command, cwd=ROOT, env=dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE'))
 
 
 def checkpoint_of(folder: Path) -> str:
     """The last checkpoint in a work directory, relative to the repository's root."""
-    return os.path.relpath((ROOT / folder / 'last_checkpoint').read_text().strip(), ROOT)
+    return os.path.relpath(last_checkpoint(ROOT / folder), ROOT)
 
 
 def train_and_test(config: str, folder: Path, seed: int) -> dict[str, float]:
@@ -46,9 +41,9 @@ def train_and_test(config: str, folder: Path, seed: int) -> dict[str, float]:
     # An earlier quickstart's checkpoints and logs would be taken for this one's.
     shutil.rmtree(ROOT / folder, ignore_errors=True)
     options = ('--work-dir', str(folder), '--cfg-options', f'randomness.seed={seed}')
-    run_tool(folder / 'train.log', 'tools/train.py', config, *options)
+    run(folder / 'train.log', 'tools/train.py', config, *options)
     metrics = folder / 'test.json'
-    run_tool(folder / 'test.log', 'tools/test.py', config, checkpoint_of(folder), '--out', str(metrics), *options)
+    run(folder / 'test.log', 'tools/test.py', config, checkpoint_of(folder), '--out', str(metrics), *options)
     return json.loads((ROOT / metrics).read_text())
 
 
@@ -60,7 +55,7 @@ def draw_predictions(task: str) -> Path:
         options.append('default_hooks.visualization.test_out_dir=scenes')
     checkpoint = checkpoint_of(OUT / task / 'mixskd-pre')
     command = ('tools/test.py', config, checkpoint, '--work-dir', str(folder), '--cfg-options', *options)
-    run_tool(folder.with_suffix('.log'), *command)
+    run(folder.with_suffix('.log'), *command)
     return ROOT / folder
 
 
@@ -104,8 +99,8 @@ def transfer(task: str, start: str, pretraining: Future, progress: Progress) -> 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     print('[1/4] writing the digits, and scenes of digits on photographs', flush=True)
-    run_tool(OUT / 'digits.log', 'tools/quickstart/make_digits.py', str(OUT / 'digits'))
-    run_tool(OUT / 'scenes.log', 'tools/quickstart/make_scenes.py', str(OUT / 'scenes'))
+    run(OUT / 'digits.log', 'tools/quickstart/make_digits.py', str(OUT / 'digits'))
+    run(OUT / 'scenes.log', 'tools/quickstart/make_scenes.py', str(OUT / 'scenes'))
 
     # The slowest first: the cores then stay busy to the end.
     runs = [(method, seed) for method in reversed(METHODS) for seed in SEEDS]
@@ -127,7 +122,7 @@ def main() -> None:
     pretrained = OUT / 'mixskd' / f'seed{SEEDS[0]}'
     backbone = OUT / 'mixskd_r18_digits_backbone.pth'
     command = ('tools/checkpoints/export_backbone.py', checkpoint_of(pretrained), str(backbone))
-    run_tool(OUT / 'export.log', *command, '--metrics', str(pretrained / 'test.json'))
+    run(OUT / 'export.log', *command, '--metrics', str(pretrained / 'test.json'))
 
     print('[4/4] drawing the pictures', flush=True)
     draw_curves(

@@ -1,0 +1,13 @@
+# MixSKD, appendix B.1: linear warm-up over 5 epochs, lr / 10 after the 105th and 155th of 205.
+optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=1e-4))
+
+# A config completes them to its param_scheduler: where the warm-up starts depends on the iterations of an epoch.
+warm_up = dict(type='LinearLR', begin=0, end=5, convert_to_iter_based=True)
+decay = dict(type='MultiStepLR', milestones=[105, 155], gamma=0.1)
+
+train_cfg = dict(by_epoch=True, max_epochs=205, val_interval=5)
+val_cfg = dict()
+test_cfg = dict()
+
+# What --auto-scale-lr scales from: 1 GPU x 32 images.
+auto_scale_lr = dict(base_batch_size=32)

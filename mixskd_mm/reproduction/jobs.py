@@ -1,0 +1,228 @@
+"""One cell of a table: a config, a seed and a budget, trained and tested through the ordinary tools."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmengine.config import Config
+
+from mixskd_mm.checkpoints.export import code_version
+from mixskd_mm.cli import read_config
+from mixskd_mm.errors import InputError
+from mixskd_mm.tool_runs import last_checkpoint, run_tool
+
+from .budget import Budget
+from .tables import R50, TABLES, TRANSFER, Table, config_file
+
+
+@dataclass(frozen=True)
+class Job:
+    """Train and test one network.
+
+    Args:
+        table (str): Name of the table in ``TABLES``.
+        row (str): Name of its row.
+        column (str): Name of its column.
+        seed (int): Seed of the run.
+        budget (Budget): How much of the recipe.
+        data_root (str): Takes the place of the ``data`` folder in the config's paths.
+        options (Mapping): More overrides, as ``--cfg-options`` gives them.
+    """
+
+    table: str
+    row: str
+    column: str
+    seed: int
+    budget: Budget = field(default_factory=Budget)
+    data_root: str = 'data'
+    options: Mapping[str, object] = field(default_factory=dict, hash=False)
+
+    @property
+    def title(self) -> str:
+        table = TABLES[self.table]
+        return f'{table.rows[self.row].name}, {table.columns[self.column]}, seed {self.seed}'
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of the recipe."""
+        return 8 if self.column in (*R50, *TRANSFER) else 1
+
+    @property
+    def folder(self) -> Path:
+        """Work directory below that of all runs. Tables that train the same thing share it."""
+        row = TABLES[self.table].rows[self.row]
+        name = Path(config_file(row.config, self.column)).stem
+        if self.column in TRANSFER:
+            name = f'{name}-{row.config}'
+        if row.overrides:
+            name = f'{name}-{self.table}-{self.row}'
+        budget = '' if self.budget == Budget() else f'-{self.budget.epochs:g}-epochs-1of{self.budget.subset}'
+        return Path(name + budget, f'seed{self.seed}')
+
+    @property
+    def pretraining(self) -> Job | None:
+        """What has to be trained before, on ImageNet; None if this starts from random weights."""
+        if self.column not in TRANSFER:
+            return None
+        return Job('table3', self.row, 'r50', self.seed, self.budget, self.data_root, self.options)
+
+    def config(self, configs: Path, runs: Path) -> Config:
+        """The whole config of the run.
+
+        Args:
+            configs (Path): The repository's ``configs/``.
+            runs (Path): Where the work directories of all runs are.
+        """
+        row = TABLES[self.table].rows[self.row]
+        cfg = read_config(str(configs / config_file(row.config, self.column)))
+        cfg.merge_from_dict(dict(row.overrides))
+        self.budget.apply(cfg)
+        cfg.randomness.seed = self.seed
+        for key in ('train_dataloader', 'val_dataloader', 'test_dataloader', 'val_evaluator', 'test_evaluator'):
+            move_data(cfg[key], self.data_root)
+        if self.pretraining is not None:
+            folder = runs / self.pretraining.folder
+            if not (folder / 'result.json').is_file():
+                raise InputError(f'{self.title}: {folder} is not done: run `tools/reproduce.py table3` before')
+            cfg.model.backbone.init_cfg.checkpoint = last_checkpoint(folder)
+        cfg.merge_from_dict(dict(self.options))
+        return cfg
+
+
+def move_data(settings: dict | list, root: str) -> None:
+    """Put ``root`` where the paths in a part of a config begin with ``data/``, in place."""
+    parts = settings.items() if isinstance(settings, dict) else enumerate(settings)
+    for key, value in list(parts):
+        if isinstance(value, dict | list):
+            move_data(value, root)
+        elif isinstance(value, str) and value.startswith('data/'):
+            settings[key] = str(Path(root, value.removeprefix('data/')))
+
+
+def list_jobs(
+    table: str,
+    rows: list[str] | None = None,
+    columns: list[str] | None = None,
+    seeds: int = 3,
+    **settings,
+) -> list[Job]:
+    """All jobs of (a part of) a table, one seed after another.
+
+    Args:
+        table (str): Name of the table.
+        rows (list[str], optional): Its rows to train. Defaults to None: all that have a config.
+        columns (list[str], optional): Its columns to train. Defaults to None: those that the paper has.
+        seeds (int): The seeds are 0, 1, ..., seeds - 1. Defaults to 3.
+        settings: Further arguments of :class:`Job`.
+
+    Raises:
+        InputError: naming an unknown table, row or column, or a row that is only quoted.
+    """
+    if table not in TABLES:
+        raise InputError(f'table {table!r}: expected one of {", ".join(TABLES)}')
+    if seeds < 1:
+        raise InputError(f'--seeds {seeds}: expected at least 1')
+    trainable = [name for name, row in TABLES[table].rows.items() if row.config]
+    check_names('--rows', rows or [], trainable)
+    check_names('--nets', columns or [], list(TABLES[table].columns))
+    return [
+        Job(table, row, column, seed, **settings)
+        for seed in range(seeds)
+        for column in columns or TABLES[table].default_columns
+        for row in rows or trainable
+        if exists(TABLES[table], row, column)
+    ]
+
+
+def check_names(option: str, names: list[str], known: list[str]) -> None:
+    """Raise InputError if one of ``names`` is not ``known``."""
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise InputError(f'{option} {" ".join(unknown)}: expected some of {" ".join(known)}')
+
+
+def exists(table: Table, row: str, column: str) -> bool:
+    """Whether the row makes sense there: only ResNets have a fourth stage."""
+    stages = table.rows[row].overrides.get('model.teacher_stages', [1])
+    return max(stages) <= (4 if column in ('r18', *R50) else 3)
+
+
+def metrics_of(job: Job, metrics: Mapping[str, float]) -> dict[str, float]:
+    """What the table shows of what was measured, in percent, by the name of its column in the paper."""
+    epsilons = TABLES[job.table].epsilons
+    if epsilons:
+        return {f'{eps:g}': metrics[f'{eps:g}'] for eps in epsilons}
+    if job.column == 'coco':
+        # A detector that finds nothing has no mAP.
+        return {job.column: 100 * metrics.get('coco/bbox_mAP', 0.0)}
+    key = {'coco-stuff164k': 'mIoU_all'}.get(job.column, 'mIoU') if job.column in TRANSFER else 'accuracy/top1'
+    return {job.column: metrics[key]}
+
+
+def read_result(job: Job, runs: Path) -> dict | None:
+    """What :func:`run_job` left of a job that is done, or None."""
+    file = runs / job.folder / result_name(job)
+    return json.loads(file.read_text()) if file.is_file() else None
+
+
+def result_name(job: Job) -> str:
+    return 'fgsm.json' if TABLES[job.table].epsilons else 'result.json'
+
+
+def run_job(job: Job, root: Path, runs: Path, gpus: int) -> dict:
+    """Train and test ``job`` unless that is done; go on where an earlier run was cut off.
+
+    Args:
+        job (Job): What to run.
+        root (Path): The repository.
+        runs (Path): Where the work directories of all runs are.
+        gpus (int): GPUs of one run; 1 also runs on a CPU.
+
+    Returns:
+        dict: ``metrics`` (all that the test reports), ``seed``, ``commit`` and ``config``.
+
+    Raises:
+        InputError: if the folder holds a run with another config.
+        RuntimeError: with the end of the log, if a tool fails.
+    """
+    folder = runs / job.folder
+    # Not in the work directory, where the Runner writes its own copy.
+    config = folder.with_suffix('.py')
+    cfg = job.config(root / 'configs', runs)
+    if config.is_file() and read_config(str(config)).to_dict() != cfg.to_dict():
+        raise InputError(f'{config} is the config of another run: remove it and {folder}, or give another --work-dir')
+    done = read_result(job, runs)
+    if done is not None:
+        return done
+    folder.mkdir(parents=True, exist_ok=True)
+    cfg.dump(config)
+    train = [str(config), '--work-dir', str(folder), '--resume']
+    if job.budget != Budget():
+        train.append('--no-validate')
+    if gpus == 1:
+        run_tool(folder / 'train.log', 'python', root / 'tools/train.py', *train)
+    else:
+        run_tool(folder / 'train.log', 'bash', root / 'tools/dist_train.sh', train[0], gpus, *train[1:])
+    checkpoint = last_checkpoint(folder)
+    if TABLES[job.table].epsilons:
+        metrics = attack(job, root, config, checkpoint, folder)
+    else:
+        out = folder / 'test.json'
+        command = [root / 'tools/test.py', config, checkpoint, '--out', out, '--work-dir', folder / 'test']
+        run_tool(folder / 'test.log', 'python', *command)
+        metrics = json.loads(out.read_text())
+    result = dict(metrics=metrics, seed=job.seed, commit=code_version(), config=str(config))
+    (folder / result_name(job)).write_text(json.dumps(result, indent=2) + '\n')
+    return result
+
+
+def attack(job: Job, root: Path, config: Path, checkpoint: str, folder: Path) -> dict[str, float]:
+    """Accuracy in percent at each eps of the table (Table 5, left)."""
+    epsilons = [f'{eps:g}' for eps in TABLES[job.table].epsilons]
+    out = folder / 'fgsm'
+    command = [root / 'tools/analysis/fgsm.py', config, checkpoint, '--eps', *epsilons, '--out', out]
+    run_tool(folder / 'fgsm.log', 'python', *command)
+    raise NotImplementedError(out)

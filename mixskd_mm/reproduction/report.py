@@ -1,0 +1,121 @@
+"""Our numbers beside the paper's, as Markdown and as a picture."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use('Agg')
+from matplotlib import pyplot as plt
+
+from .budget import Budget
+from .jobs import Job, metrics_of
+from .tables import TABLES, Table
+
+HEADER = ('method', 'measured', 'paper', 'difference', 'each seed')
+
+
+def measured(values: list[float]) -> str:
+    """Mean and sample standard deviation, e.g. ``80.12 ± 0.21``; without the deviation of a single value."""
+    if not values:
+        return '-'
+    spread = f' ± {statistics.stdev(values):.2f}' if len(values) > 1 else ''
+    return f'{statistics.mean(values):.2f}{spread}'
+
+
+def difference(values: list[float], paper: str) -> str:
+    """Mean minus the paper's mean, with its sign; ``-`` if one is missing."""
+    if not values or not paper:
+        return '-'
+    return f'{statistics.mean(values) - float(paper.split("±")[0].strip(" *")):+.2f}'
+
+
+def shown_columns(table: Table, columns: list[str]) -> list[tuple[str, str, str]]:
+    """Title, trained column and name of its number of each part of the report."""
+    if table.epsilons:
+        return [
+            (f'{table.columns[column]}, eps = {eps:g}', column, f'{eps:g}')
+            for column in columns
+            for eps in table.epsilons
+        ]
+    return [(table.columns[column], column, column) for column in columns]
+
+
+def table_rows(name: str, column: str, number: str, results: dict[Job, dict], rows: list[str]) -> list[tuple[str, ...]]:
+    """The rows of one column: those of ``rows``, measured or not, and those that the paper only quotes or compares with."""
+    lines = []
+    for key, row in TABLES[name].rows.items():
+        paper = row.paper.get(number if not TABLES[name].epsilons else float(number), '')
+        if row.config is None:
+            if paper:
+                lines.append((row.name, 'quoted only', paper, '-', '-'))
+        elif key in rows:
+            jobs = sorted((job for job in results if (job.row, job.column) == (key, column)), key=lambda job: job.seed)
+            values = [metrics_of(job, results[job]['metrics'])[number] for job in jobs]
+            each = ', '.join(f'{value:.2f} (seed {job.seed})' for job, value in zip(jobs, values, strict=True)) or '-'
+            lines.append((row.name, measured(values), paper or '-', difference(values, paper), each))
+    return lines
+
+
+def write_report(
+    name: str, jobs: list[Job], results: dict[Job, dict], budget: Budget, command: str, folder: Path
+) -> tuple[Path, Path]:
+    """Write ``<name>.md`` and ``<name>.png`` and return their paths.
+
+    Args:
+        name (str): Name of the table.
+        jobs (list[Job]): What was asked for.
+        results (dict[Job, dict]): What :func:`run_job` returned for those that are done.
+        budget (Budget): How much of the recipes was trained.
+        command (str): The command that does it again.
+        folder (Path): Where the files go.
+    """
+    table = TABLES[name]
+    title = table.title if budget == Budget() else f'{table.title}, scaled down to {budget}'
+    columns, rows = (list(dict.fromkeys(getattr(job, part) for job in jobs)) for part in ('column', 'row'))
+    parts = [
+        (heading, table_rows(name, column, number, results, rows))
+        for heading, column, number in shown_columns(table, columns)
+    ]
+    commits = sorted({result['commit'] for result in results.values()})
+    notes = [
+        f'{len(results)} of {len(jobs)} runs are done. Mean ± standard deviation over the seeds (n - 1). The accuracy '
+        "is that of the backbone's own head at the last epoch.",
+        "Paper: the numbers of its table, measured by its authors with the full recipe; * they quote from the method's own "
+        'paper; "quoted only": no config here.',
+        f'Code: mixskd_mm {", ".join(commits) or "-"}. Command: `{command}`',
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    markdown, picture = folder / f'{name}.md', folder / f'{name}.png'
+    markdown.write_text(to_markdown(title, parts, notes))
+    draw(picture, title, parts)
+    return markdown, picture
+
+
+def to_markdown(title: str, parts: list[tuple[str, list[tuple[str, ...]]]], notes: list[str]) -> str:
+    """The report as text."""
+    lines = [f'# {title}']
+    for heading, rows in parts:
+        table = (HEADER, ['---'] * len(HEADER), *rows)
+        lines += ['', f'## {heading}', '', *(f'| {" | ".join(row)} |' for row in table)]
+    return '\n'.join([*lines, *(line for note in notes for line in ('', note))]) + '\n'
+
+
+def draw(path: Path, title: str, parts: list[tuple[str, list[tuple[str, ...]]]]) -> None:
+    """The same tables as a picture, one below the other."""
+    heights = [len(rows) + 2 for _, rows in parts]
+    figure, axes = plt.subplots(
+        len(parts), figsize=(11, 0.5 + 0.3 * sum(heights)), squeeze=False, gridspec_kw=dict(height_ratios=heights)
+    )
+    for axis, (heading, rows) in zip(axes[:, 0], parts, strict=True):
+        axis.axis('off')
+        axis.set_title(heading, fontsize=10)
+        drawn = axis.table([row[:4] for row in rows], colLabels=HEADER[:4], loc='upper center', cellLoc='center')
+        drawn.auto_set_font_size(False)
+        drawn.set_fontsize(9)
+    figure.suptitle(title, fontsize=11)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

@@ -1,0 +1,280 @@
+"""The paper's tables: which config and which overrides make a row, and the numbers to put beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+CIFAR_NETS = {
+    'r18': 'ResNet-18',
+    'wrn16-2': 'WRN-16-2',
+    'densenet40-12': 'DenseNet-40-12',
+    'hcgnet-a1': 'HCGNet-A1',
+}
+R50 = {'r50': 'ResNet-50, ImageNet'}
+FINE_GRAINED = {
+    'cub': 'CUB-200-2011',
+    'dogs': 'Stanford Dogs',
+    'mit67': 'MIT67',
+    'cars': 'Cars',
+    'aircraft': 'Aircraft',
+}
+TRANSFER = {'coco': 'COCO', 'voc12aug': 'Pascal VOC', 'ade20k': 'ADE20K', 'coco-stuff164k': 'COCO-Stuff-164k'}
+EPSILONS = (0.0001, 0.001, 0.01, 0.1)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table.
+
+    Args:
+        name (str): As the paper names it.
+        config (str, optional): Method in a config's file name, e.g. ``mixskd``; None for a row that is only quoted.
+        overrides (Mapping): What the row changes in that config, ``{'model.temperature': 1.0}``.
+        paper (Mapping): Its numbers in the paper by column, ``'80.32 ± 0.13'``; ``*`` marks one that the paper quotes
+            from the method's own paper.
+    """
+
+    name: str
+    config: str | None = None
+    overrides: Mapping[str, object] = field(default_factory=dict)
+    paper: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the paper.
+
+    Args:
+        title (str): What it shows.
+        columns (Mapping[str, str]): Networks or data sets to train, by the name they have in configs.
+        rows (Mapping[str, Row]): By the name that ``--rows`` knows.
+        default_columns (tuple[str, ...]): Columns that the paper has; the others are the same ablation elsewhere.
+        epsilons (tuple[float, ...]): Sizes of an FGSM attack, each a column of the result; empty: clean accuracy.
+    """
+
+    title: str
+    columns: Mapping[str, str]
+    rows: Mapping[str, Row]
+    default_columns: tuple[str, ...]
+    epsilons: tuple[float, ...] = ()
+
+
+def config_file(method: str, column: str) -> str:
+    """Path below ``configs/``. What is fine-tuned has one config whatever pretrained it."""
+    if column in CIFAR_NETS:
+        return f'cifar100/{method}_{column}_cifar100.py'
+    if column in FINE_GRAINED:
+        return f'fine_grained/{method}_r18_{column}.py'
+    if column == 'coco':
+        return 'detection/cascade-rcnn_r50-baseline-pre_fpn_1x_coco.py'
+    if column in TRANSFER:
+        return f'segmentation/deeplabv3-paper_r50-d8-baseline-pre_8xb2-40k_{column}-512x512.py'
+    return f'{method}_{column}_imagenet.py'
+
+
+def row(name: str, config: str | None, columns, numbers: str = '', **overrides) -> Row:
+    """A row whose ``numbers`` are the paper's, one a column, separated by ``|``; ``-`` for none."""
+    paper = dict(zip(columns, (number.strip() for number in numbers.split('|')), strict=False))
+    paper = {column: number for column, number in paper.items() if number not in ('', '-')}
+    return Row(name, config, {f'model.{key}': value for key, value in overrides.items()}, paper)
+
+
+LOSS_WEIGHTS = {
+    'feature': 'feature_weight',
+    'dis': 'dis_weight',
+    'b_logit': 'logit_weight.b_logit',
+    'cls_h': 'logit_weight.cls_h',
+    'f_logit': 'logit_weight.f_logit',
+}
+
+
+def loss_row(name: str, number: str, *terms: str) -> Row:
+    """A row of Table 4: the task loss and ``terms`` of Eq. (13)."""
+    off = {weight: 0.0 for term, weight in LOSS_WEIGHTS.items() if term not in terms}
+    return row(name, 'mixskd', R50, number, **off)
+
+
+TABLES = {
+    'table1': Table(
+        'Table 1: top-1 accuracy (%) on CIFAR-100',
+        CIFAR_NETS,
+        {
+            'baseline': row(
+                'Baseline', 'baseline', CIFAR_NETS, '76.24 ± 0.07 | 72.24 ± 0.29 | 74.61 ± 0.24 | 75.58 ± 0.30'
+            ),
+            'ddgsd': row('DDGSD', None, CIFAR_NETS, '76.61 ± 0.47 | 72.46 ± 0.05 | 75.87 ± 0.30 | 76.50 ± 0.18'),
+            'dks': row('DKS', None, CIFAR_NETS, '78.64 ± 0.25 | 73.73 ± 0.22 | 74.94 ± 0.60 | 78.04 ± 0.16'),
+            'byot': row('BYOT', None, CIFAR_NETS, '77.88 ± 0.19 | 72.97 ± 0.34 | 75.49 ± 0.16 | 76.81 ± 0.64'),
+            'sad': row('SAD', None, CIFAR_NETS, '76.40 ± 0.17 | 72.62 ± 0.17 | 74.77 ± 0.12 | 75.86 ± 0.57'),
+            'tf-kd': row('Tf-KD', None, CIFAR_NETS, '76.61 ± 0.34 | 72.66 ± 0.21 | 74.68 ± 0.17 | 75.84 ± 0.23'),
+            'cs-kd': row('CS-KD', None, CIFAR_NETS, '78.01* ± 0.13 | 73.23 ± 0.33 | 75.02 ± 0.37 | 76.36 ± 0.30'),
+            'frskd': row('FRSKD', None, CIFAR_NETS, '77.71* ± 0.14 | 73.27* ± 0.45 | 74.91 ± 0.36 | 77.26 ± 0.11'),
+            'cutout': row('Cutout', 'cutout', CIFAR_NETS, '76.66 ± 0.42 | 73.66 ± 0.18 | 75.45 ± 0.33 | 76.63 ± 0.15'),
+            'mixup': row('Mixup', 'mixup', CIFAR_NETS, '78.68 ± 0.12 | 73.60 ± 0.59 | 75.55 ± 0.81 | 77.89 ± 0.18'),
+            'manifoldmixup': row(
+                'Manifold Mixup',
+                'manifoldmixup',
+                CIFAR_NETS,
+                '79.29 ± 0.20 | 72.53 ± 0.08 | 75.19 ± 0.38 | 77.72 ± 0.26',
+            ),
+            'cutmix': row('CutMix', 'cutmix', CIFAR_NETS),
+            'autoaugment': row(
+                'AutoAugment', 'autoaugment', CIFAR_NETS, '77.97 ± 0.17 | 74.16 ± 0.22 | 76.21 ± 0.15 | 78.13 ± 0.78'
+            ),
+            'randaugment': row(
+                'RandAugment', 'randaugment', CIFAR_NETS, '76.86 ± 0.55 | 73.87 ± 0.08 | 76.23 ± 0.22 | 77.56 ± 0.50'
+            ),
+            'randomerasing': row(
+                'Random Erase', 'randomerasing', CIFAR_NETS, '76.75 ± 0.33 | 74.04 ± 0.11 | 75.52 ± 0.46 | 77.38 ± 0.14'
+            ),
+            'cs-kd+mixup': row(
+                'CS-KD+Mixup', None, CIFAR_NETS, '79.60* ± 0.31 | 73.82 ± 0.18 | 76.32 ± 0.37 | 78.03 ± 0.44'
+            ),
+            'frskd+mixup': row(
+                'FRSKD+Mixup', None, CIFAR_NETS, '78.74* ± 0.19 | 73.67 ± 0.36 | 75.56 ± 0.07 | 78.23 ± 0.22'
+            ),
+            'mixskd': row('MixSKD', 'mixskd', CIFAR_NETS, '80.32 ± 0.13 | 74.89 ± 0.27 | 76.85 ± 0.19 | 78.57 ± 0.19'),
+        },
+        tuple(CIFAR_NETS),
+    ),
+    'table2': Table(
+        'Table 2: top-1 accuracy (%) of ResNet-18 on fine-grained data sets',
+        FINE_GRAINED,
+        {
+            'baseline': row(
+                'Baseline',
+                'baseline',
+                FINE_GRAINED,
+                '57.48 ± 0.45 | 66.83 ± 0.29 | 57.81 ± 1.42 | 83.50 ± 0.24 | 77.07 ± 0.26',
+            ),
+            'ddgsd': row(
+                'DDGSD', None, FINE_GRAINED, '56.89 ± 0.42 | 69.24 ± 0.84 | 56.46 ± 0.59 | 85.04 ± 0.11 | 74.91 ± 0.97'
+            ),
+            'dks': row(
+                'DKS', None, FINE_GRAINED, '63.72 ± 0.21 | 71.07 ± 0.07 | 61.50 ± 0.12 | 86.13 ± 0.31 | 79.69 ± 0.31'
+            ),
+            'byot': row(
+                'BYOT', None, FINE_GRAINED, '61.77 ± 0.43 | 69.58 ± 0.20 | 59.03 ± 0.42 | 85.36 ± 0.18 | 79.32 ± 0.45'
+            ),
+            'sad': row(
+                'SAD', None, FINE_GRAINED, '55.51 ± 0.67 | 66.10 ± 0.08 | 57.46 ± 0.79 | 82.94 ± 0.22 | 73.62 ± 0.68'
+            ),
+            'tf-kd': row(
+                'Tf-KD', None, FINE_GRAINED, '57.44 ± 0.25 | 66.57 ± 0.33 | 57.51 ± 0.86 | 83.59 ± 0.49 | 76.76 ± 0.34'
+            ),
+            'cs-kd': row(
+                'CS-KD',
+                None,
+                FINE_GRAINED,
+                '66.72* ± 0.99 | 69.15* ± 0.28 | 59.55* ± 0.45 | 86.87 ± 0.04 | 80.92 ± 0.44',
+            ),
+            'frskd': row(
+                'FRSKD',
+                None,
+                FINE_GRAINED,
+                '65.39* ± 0.13 | 70.77* ± 0.20 | 61.74* ± 0.67 | 84.73 ± 0.03 | 78.85 ± 0.55',
+            ),
+            'mixup': row(
+                'Mixup',
+                'mixup',
+                FINE_GRAINED,
+                '65.53 ± 0.73 | 69.30 ± 0.10 | 58.83 ± 0.77 | 86.10 ± 0.28 | 79.94 ± 0.18',
+            ),
+            'cs-kd+mixup': row(
+                'CS-KD+Mixup',
+                None,
+                FINE_GRAINED,
+                '69.29* ± 0.64 | 70.07* ± 0.14 | 60.35* ± 0.85 | 87.10 ± 0.30 | 81.13 ± 0.45',
+            ),
+            'frskd+mixup': row(
+                'FRSKD+Mixup',
+                None,
+                FINE_GRAINED,
+                '67.98* ± 0.58 | 71.64* ± 0.29 | 62.11* ± 0.81 | 86.25 ± 0.33 | 79.97 ± 0.58',
+            ),
+            'mixskd': row(
+                'MixSKD',
+                'mixskd',
+                FINE_GRAINED,
+                '72.15 ± 0.53 | 72.14 ± 0.22 | 64.10 ± 0.45 | 89.17 ± 0.08 | 82.95 ± 0.31',
+            ),
+        },
+        tuple(FINE_GRAINED),
+    ),
+    'table3': Table(
+        'Table 3: top-1 accuracy (%) on ImageNet',
+        R50,
+        {
+            'baseline': row('ResNet-50', 'baseline', R50, '77.08'),
+            'mixup': row('+Mixup', 'mixup', R50, '77.51'),
+            'manifoldmixup': row('+Manifold Mixup', 'manifoldmixup', R50, '77.43'),
+            'frskd': row('+FRSKD', None, R50, '76.92'),
+            'frskd+mixup': row('+FRSKD+Mixup', None, R50, '77.79'),
+            'mixskd': row('+MixSKD', 'mixskd', R50, '78.76'),
+        },
+        tuple(R50),
+    ),
+    'table3-transfer': Table(
+        'Table 3: box mAP (%) of Cascade R-CNN on COCO, mIoU (%) of DeepLabV3',
+        TRANSFER,
+        {
+            'baseline': row('ResNet-50', 'baseline', TRANSFER, '41.0 | 77.09 | 39.72 | 34.08'),
+            'mixup': row('+Mixup', 'mixup', TRANSFER, '41.1 | 76.71 | 39.69 | 33.38'),
+            'manifoldmixup': row('+Manifold Mixup', 'manifoldmixup', TRANSFER, '40.8 | 75.62 | 38.07 | 32.82'),
+            'frskd': row('+FRSKD', None, TRANSFER, '40.9 | 77.10 | 39.48 | 33.63'),
+            'frskd+mixup': row('+FRSKD+Mixup', None, TRANSFER, '41.0 | 76.61 | 39.39 | 33.54'),
+            'mixskd': row('+MixSKD', 'mixskd', TRANSFER, '41.5 | 78.78 | 42.37 | 37.12'),
+        },
+        tuple(TRANSFER),
+    ),
+    'table4': Table(
+        'Table 4: loss terms, top-1 accuracy (%)',
+        R50 | CIFAR_NETS,
+        {
+            'baseline': row('none (baseline)', 'baseline', R50, '77.08'),
+            'task': loss_row('L_cls_mixup', '77.68'),
+            'feature': loss_row('+ L_feature', '78.14', 'feature'),
+            'feature+dis': loss_row('+ L_feature + L_dis', '78.47', 'feature', 'dis'),
+            'b_logit': loss_row('+ L_b_logit', '78.06', 'b_logit'),
+            'h': loss_row('+ L_cls_h + L_f_logit', '78.23', 'cls_h', 'f_logit'),
+            'logit': loss_row('+ L_b_logit + L_cls_h + L_f_logit', '78.54', 'b_logit', 'cls_h', 'f_logit'),
+            'all': loss_row('all (MixSKD)', '78.76', 'feature', 'dis', 'b_logit', 'cls_h', 'f_logit'),
+        },
+        tuple(R50),
+    ),
+    'table5-fgsm': Table(
+        'Table 5, left: top-1 accuracy (%) on CIFAR-100 under FGSM',
+        CIFAR_NETS,
+        {
+            'baseline': row('WRN-16-2', 'baseline', EPSILONS, '60.5 | 57.9 | 37.6 | 8.6'),
+            'mixup': row('+Mixup', 'mixup', EPSILONS, '63.1 | 61.1 | 40.7 | 11.4'),
+            'cs-kd+mixup': row('+CS-KD+Mixup', None, EPSILONS, '63.8 | 62.1 | 42.8 | 13.0'),
+            'frskd+mixup': row('+FRSKD+Mixup', None, EPSILONS, '62.9 | 60.7 | 40.9 | 12.2'),
+            'mixskd': row('+MixSKD', 'mixskd', EPSILONS, '67.7 | 65.5 | 46.8 | 15.3'),
+        },
+        ('wrn16-2',),
+        EPSILONS,
+    ),
+    'table5-temperature': Table(
+        'Table 5, middle: temperature, top-1 accuracy (%)',
+        R50 | CIFAR_NETS,
+        {
+            str(t): row(f'T = {t}', 'mixskd', R50, number, **({} if t == 3 else {'temperature': float(t)}))
+            for t, number in enumerate(('77.94', '78.21', '78.76', '78.65', '78.37'), start=1)
+        },
+        tuple(R50),
+    ),
+    'table5-stage': Table(
+        'Table 5, right: stages that feed the self-teacher, top-1 accuracy (%)',
+        R50 | CIFAR_NETS,
+        {
+            **{
+                str(k): row(f'stage {k}', 'mixskd', R50, number, teacher_stages=[k])
+                for k, number in enumerate(('78.01', '78.18', '78.36', '78.42'), start=1)
+            },
+            'all': row('all stages', 'mixskd', R50, '78.76'),
+        },
+        tuple(R50),
+    ),
+}

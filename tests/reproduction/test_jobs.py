@@ -1,0 +1,95 @@
+"""Which runs a table needs, their folders and configs."""
+
+from __future__ import annotations
+
+import pytest
+import tiny
+
+from mixskd_mm.errors import InputError
+from mixskd_mm.reproduction.budget import Budget
+from mixskd_mm.reproduction.jobs import Job, list_jobs, metrics_of, run_job
+
+CONFIGS = tiny.ROOT / 'configs'
+
+
+def test_one_seed_after_another():
+    jobs = list_jobs('table1', ['baseline', 'mixskd'], ['wrn16-2', 'r18'], seeds=2)
+    order = [(job.seed, job.column, job.row) for job in jobs]
+    networks = [(column, row) for column in ('wrn16-2', 'r18') for row in ('baseline', 'mixskd')]
+    assert order == [(seed, *network) for seed in (0, 1) for network in networks]
+
+
+def test_all_rows_with_a_config_and_the_columns_of_the_paper():
+    assert len(list_jobs('table1')) == 3 * 4 * 9
+    assert len(list_jobs('table2')) == 3 * 5 * 3
+    assert {job.column for job in list_jobs('table4')} == {'r50'} and len(list_jobs('table4', seeds=1)) == 8
+    assert {job.column for job in list_jobs('table5-fgsm')} == {'wrn16-2'}
+
+
+def test_tables_share_the_runs_that_are_the_same():
+    folders = {
+        Job('table1', 'mixskd', 'r18', 0).folder,
+        Job('table4', 'all', 'r18', 0).folder,
+        Job('table5-temperature', '3', 'r18', 0).folder,
+        Job('table5-stage', 'all', 'r18', 0).folder,
+        Job('table5-fgsm', 'mixskd', 'r18', 0).folder,
+    }
+    assert len(folders) == 1
+
+
+def test_other_runs_have_other_folders():
+    jobs = [job for table in ('table1', 'table4', 'table5-stage') for job in list_jobs(table, columns=['r18'], seeds=2)]
+    jobs += [Job('table1', 'mixskd', 'r18', 0, Budget(0.1)), Job('table1', 'mixskd', 'r18', 0, Budget(subset=10))]
+    jobs += [Job('table3-transfer', row, 'coco', 0) for row in ('baseline', 'mixup', 'mixskd')]
+    shared = 2 * 3  # table4 and table5-stage have the whole of MixSKD, and table4 the baseline, of two seeds
+    assert len({job.folder for job in jobs}) == len(jobs) - shared
+
+
+def test_the_config_is_the_recipe_with_seed_data_and_overrides(tmp_path):
+    job = Job('table4', 'b_logit', 'r18', 2, data_root='/elsewhere', options={'train_dataloader.num_workers': 7})
+    cfg = job.config(CONFIGS, tmp_path)
+    assert cfg.randomness.seed == 2
+    assert (cfg.model.feature_weight, cfg.model.dis_weight) == (0, 0)
+    assert cfg.model.logit_weight == dict(cls_h=0, f_logit=0)
+    for loader in ('train', 'val', 'test'):
+        assert cfg[f'{loader}_dataloader'].dataset.data_root == '/elsewhere/cifar100'
+    assert cfg.train_dataloader.num_workers == 7
+    assert cfg.train_cfg.max_epochs == 205
+
+
+def test_transfer_needs_the_pretraining_and_takes_its_last_checkpoint(tmp_path):
+    job = Job('table3-transfer', 'mixup', 'coco', 1, data_root='/elsewhere')
+    with pytest.raises(
+        InputError, match=r'mixup_r50_imagenet/seed1 is not done: run `tools/reproduce.py table3` before'
+    ):
+        job.config(CONFIGS, tmp_path)
+    folder = tmp_path / 'mixup_r50_imagenet' / 'seed1'
+    folder.mkdir(parents=True)
+    (folder / 'result.json').write_text('{}')
+    (folder / 'last_checkpoint').write_text('/runs/epoch_305.pth')
+    cfg = job.config(CONFIGS, tmp_path)
+    assert cfg.model.backbone.init_cfg.checkpoint == '/runs/epoch_305.pth'
+    assert cfg.test_evaluator.ann_file == '/elsewhere/coco/annotations/instances_val2017.json'
+    assert (job.gpus, Job('table1', 'mixup', 'r18', 0).gpus) == (8, 1)
+
+
+def test_what_a_table_shows_of_the_metrics():
+    assert metrics_of(Job('table1', 'mixup', 'r18', 0), {'accuracy/top1': 78.5, 'accuracy/top5': 95}) == {'r18': 78.5}
+    assert metrics_of(Job('table3-transfer', 'mixup', 'coco', 0), {'coco/bbox_mAP': 0.411}) == pytest.approx(
+        {'coco': 41.1}
+    )
+    assert metrics_of(Job('table3-transfer', 'mixup', 'coco', 0), {}) == {'coco': 0}
+    assert metrics_of(Job('table3-transfer', 'mixup', 'voc12aug', 0), {'mIoU': 76.7, 'aAcc': 94}) == {'voc12aug': 76.7}
+    # The paper's mean is over all 182 classes.
+    stuff = {'mIoU': 36.0, 'mIoU_all': 33.4}
+    assert metrics_of(Job('table3-transfer', 'mixup', 'coco-stuff164k', 0), stuff) == {'coco-stuff164k': 33.4}
+
+
+def test_a_folder_with_another_run_is_left_alone(tmp_path):
+    job = Job('table1', 'mixup', 'r18', 0)
+    config = (tmp_path / job.folder).with_suffix('.py')
+    config.parent.mkdir(parents=True)
+    config.write_text('model = dict(type="ImageClassifier")\n')
+    with pytest.raises(InputError, match=r'seed0\.py is the config of another run: remove it and'):
+        run_job(job, tiny.ROOT, tmp_path, gpus=1)
+    assert list(config.parent.iterdir()) == [config]

@@ -1,0 +1,58 @@
+"""Means, deviations and differences, against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from mixskd_mm.reproduction.budget import Budget
+from mixskd_mm.reproduction.jobs import Job, list_jobs
+from mixskd_mm.reproduction.report import difference, measured, write_report
+
+
+def test_mean_and_sample_deviation():
+    assert measured([80.0, 81.0, 83.0]) == '81.33 ± 1.53'  # sqrt((1.33^2 + 0.33^2 + 1.67^2) / 2)
+    assert measured([80.0]) == '80.00'
+    assert measured([]) == '-'
+
+
+@pytest.mark.parametrize(
+    ('values', 'paper', 'expected'),
+    [([80.0, 81.0], '80.32 ± 0.13', '+0.18'), ([77.0], '78.01* ± 0.13', '-1.01'), ([], '78.76', '-'), ([1.0], '', '-')],
+)
+def test_difference_from_the_paper(values, paper, expected):
+    assert difference(values, paper) == expected
+
+
+def test_a_report(tmp_path):
+    jobs = list_jobs('table1', ['mixup', 'cutmix', 'mixskd'], ['r18'], seeds=2, budget=Budget(0.5))
+    top1 = {('mixup', 0): 78.0, ('mixup', 1): 79.0, ('mixskd', 0): 80.5}
+    results = {
+        job: dict(metrics={'accuracy/top1': top1[job.row, job.seed]}, commit='1.0+abc')
+        for job in jobs
+        if (job.row, job.seed) in top1
+    }
+    markdown, picture = write_report('table1', jobs, results, Budget(0.5), 'reproduce.py table1', tmp_path)
+    lines = markdown.read_text().splitlines()
+    assert lines[0] == '# Table 1: top-1 accuracy (%) on CIFAR-100, scaled down to 50 % of the epochs'
+    assert '## ResNet-18' in lines
+    assert '| Mixup | 78.50 ± 0.71 | 78.68 ± 0.12 | -0.18 | 78.00 (seed 0), 79.00 (seed 1) |' in lines
+    assert '| MixSKD | 80.50 | 80.32 ± 0.13 | +0.18 | 80.50 (seed 0) |' in lines
+    # The paper has no CutMix.
+    assert '| CutMix | - | - | - | - |' in lines
+    assert '| FRSKD+Mixup | quoted only | 78.74* ± 0.19 | - | - |' in lines
+    assert not any(line.startswith('| Cutout') for line in lines)
+    assert lines.count('| method | measured | paper | difference | each seed |') == 1
+    text = '\n'.join(lines)
+    assert '3 of 6 runs are done' in text and 'mixskd_mm 1.0+abc. Command: `reproduce.py table1`' in text
+    assert picture.read_bytes().startswith(b'\x89PNG')
+
+
+def test_fgsm_has_a_part_for_each_eps(tmp_path):
+    job = Job('table5-fgsm', 'mixskd', 'wrn16-2', 0)
+    metrics = {'0.0001': 68.0, '0.001': 66.0, '0.01': 46.0, '0.1': 15.0}
+    markdown, _ = write_report('table5-fgsm', [job], {job: dict(metrics=metrics, commit='1')}, Budget(), '', tmp_path)
+    text = markdown.read_text()
+    assert '## WRN-16-2, eps = 0.01\n' in text
+    assert '| +MixSKD | 46.00 | 46.8 | -0.80 | 46.00 (seed 0) |' in text
+    assert '| +MixSKD | 15.00 | 15.3 | -0.30 | 15.00 (seed 0) |' in text
+    assert '| +CS-KD+Mixup | quoted only | 13.0 | - | - |' in text

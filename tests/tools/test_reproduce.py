@@ -1,0 +1,146 @@
+"""tools/reproduce.py as a user runs it, on digits that stand in for CIFAR-100."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tiny
+
+TOOL = tiny.ROOT / 'tools' / 'reproduce.py'
+NETWORK = ['model.backbone.base_channels=8', 'model.backbone.stem_channels=8', 'model.head.in_channels=64']
+OPTIONS = [
+    *NETWORK,
+    "custom_imports.imports=['mixskd_mm','digits_as_cifar100']",
+    'train_dataloader.batch_size=10',
+    'train_dataloader.num_workers=0',
+    'test_dataloader.num_workers=0',
+    'optim_wrapper.optimizer.lr=0.02',
+    'default_hooks.checkpoint.interval=1',
+]
+
+
+@pytest.fixture
+def env():
+    env = tiny.environment()
+    env['PYTHONPATH'] = os.pathsep.join([str(Path(__file__).parent), env['PYTHONPATH']])
+    return env
+
+
+def arguments(work_dir, *more):
+    """6 of 205 epochs of two rows, one seed."""
+    rows = ['--rows', 'baseline', 'mixskd', '--nets', 'r18', '--seeds', '1', '--budget', '0.03']
+    return ['table1', *rows, '--work-dir', str(work_dir), *more, '--cfg-options', *OPTIONS]
+
+
+def wait_for(path, process, seconds=120):
+    end = time.time() + seconds
+    while not path.exists():
+        assert process.poll() is None and time.time() < end, process.communicate()
+        time.sleep(0.02)
+
+
+def test_two_rows_of_table_1_with_a_kill_and_a_resume(tmp_path, env):
+    runs = tmp_path / 'runs'
+    baseline, mixskd = (runs / f'{method}_r18_cifar100-0.03-epochs-1of1' / 'seed0' for method in ('baseline', 'mixskd'))
+
+    # A task of the array: one run, no table.
+    first = tiny.succeed('reproduce.py', *arguments(runs, '--task', '0'), cwd=tmp_path, env=env)
+    assert (baseline / 'result.json').is_file() and not list(runs.glob('*.md'))
+    assert 'Baseline, ResNet-18, seed 0' in first.stdout
+    made = (baseline / 'result.json').stat().st_mtime_ns
+
+    command = [sys.executable, str(TOOL), *arguments(runs)]
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    wait_for(mixskd / 'epoch_1.pth', process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (mixskd / 'result.json').exists() and not (mixskd / 'epoch_6.pth').exists()
+
+    report = tiny.succeed('reproduce.py', *arguments(runs, '--report'), cwd=tmp_path, env=env).stdout
+    assert '1 of 2 runs are done' in report
+
+    second = tiny.succeed('reproduce.py', *arguments(runs), cwd=tmp_path, env=env).stdout
+    assert 'Baseline, ResNet-18, seed 0 (done before)' in second
+    assert (baseline / 'result.json').stat().st_mtime_ns == made
+    assert 'resumed epoch' in (mixskd / 'train.log').read_text()
+    assert (mixskd / 'epoch_6.pth').is_file()
+
+    # The table has what the runs' own tests measured.
+    text = (runs / 'table1.md').read_text()
+    assert text.startswith('# Table 1: top-1 accuracy (%) on CIFAR-100, scaled down to 3 % of the epochs\n')
+    for name, paper, folder in [('Baseline', 76.24, baseline), ('MixSKD', 80.32, mixskd)]:
+        top1 = json.loads((folder / 'test.json').read_text())['accuracy/top1']
+        line = next(line for line in text.splitlines() if line.startswith(f'| {name} |'))
+        assert line.split(' | ')[1] == f'{top1:.2f}'
+        assert line.split(' | ')[3] == f'{top1 - paper:+.2f}'
+        assert f'{top1:.2f} (seed 0)' in line
+    assert '| CS-KD | quoted only | 78.01* ± 0.13 | - | - |' in text
+    assert 'Mixup | quoted only' in text and '\n| Mixup |' not in text
+    assert 'reproduce.py table1 --rows baseline mixskd' in text and '2 of 2 runs are done' in text
+    assert (runs / 'table1.png').stat().st_size > 10_000
+
+
+def test_slurm_gets_one_array_whose_tasks_are_the_runs(tmp_path, env):
+    sbatch = tmp_path / 'bin' / 'sbatch'
+    sbatch.parent.mkdir()
+    sbatch.write_text('#!/bin/sh\nfor argument; do echo "$argument"; done > "$0.txt"\n')
+    sbatch.chmod(0o755)
+    env = {**env, 'PATH': f'{sbatch.parent}:{env["PATH"]}', 'SBATCH_ARGS': '--time 10:00'}
+    options = ['table1', '--nets', 'wrn16-2', '--seeds', '2', '--slurm', 'gpu', '--data-root', 'my data']
+    tiny.succeed('reproduce.py', *options, cwd=tmp_path, env=env)
+    lines = (tmp_path / 'bin' / 'sbatch.txt').read_text().splitlines()
+    # Nine methods, two seeds.
+    assert lines[lines.index('--array') + 1] == '0-17'
+    assert lines[lines.index('--partition') + 1] == 'gpu' and '--gres=gpu:1' in lines
+    assert lines[lines.index('--time') + 1] == '10:00'
+    task = lines[lines.index('--wrap') + 1]
+    expected = [
+        'table1',
+        '--nets',
+        'wrn16-2',
+        '--seeds',
+        '2',
+        '--data-root',
+        'my data',
+        '--task',
+        '$SLURM_ARRAY_TASK_ID',
+    ]
+    assert shlex.split(task) == [sys.executable, str(TOOL), *expected]
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'message'),
+    [
+        (['table9'], "table 'table9': expected one of table1, table2"),
+        (['table1', '--rows', 'cs-kd'], '--rows cs-kd: expected some of baseline cutout'),
+        (['table1', '--nets', 'r50'], '--nets r50: expected some of r18 wrn16-2'),
+        (['table1', '--budget', '0'], "--budget 0: expected 'full' or a share"),
+        (['table1', '--budget', 'small'], "--budget small: expected 'full' or a share"),
+        (['table1', '--subset', '0'], '--subset 0: expected n >= 1'),
+        (['table1', '--seeds', '0'], '--seeds 0: expected at least 1'),
+        (['table1', '--task', '108'], '--task 108: expected 0 to 107'),
+        (['table3-transfer', '--seeds', '1'], 'is not done: run `tools/reproduce.py table3` before'),
+        (['table3-transfer', '--subset', '2'], '--subset 2: expected a table of classification'),
+        (['table1', '--slurm', 'gpu'], '--slurm gpu: there is no sbatch here'),
+    ],
+)
+def test_wrong_input_ends_in_one_line(tmp_path, monkeypatch, wrong, message):
+    monkeypatch.chdir(tmp_path)
+    assert message in tiny.error_of('reproduce.py', *wrong, monkeypatch=monkeypatch)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,275 @@
+#!/usr/bin/env python
+"""Check the data sets of a config: what is missing, how many images and labels there are, which images are broken."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Iterator
+from itertools import chain
+
+import numpy as np
+from mmengine.registry import DATASETS, init_default_scope
+from rich.progress import track
+from torch.utils.data import DataLoader
+
+from mixskd_mm.cli import Settings, describe_input_error, exit_on_input_error, last_line, load_config
+from mixskd_mm.datasets.folders import check_dataset, plain_datasets, type_name
+from mixskd_mm.engine.recipe_check import describe
+from mixskd_mm.errors import InputError
+
+LOADERS = {split: f'{split}_dataloader' for split in ('train', 'val', 'test')}
+
+# Images to train and to test, as published. COCO 2017 has 1,021 training images without boxes, which mmdet leaves out.
+PUBLISHED = {
+    'CIFAR100': ({50_000}, {10_000}),
+    'CUB': ({5_994}, {5_794}),
+    'StanfordDogs': ({12_000}, {8_580}),
+    'MITIndoor67': ({5_360}, {1_340}),
+    'StanfordCars': ({8_144}, {8_041}),
+    'FGVCAircraft': ({6_667}, {3_333}),
+    'ImageNet': ({1_281_167}, {50_000}),
+    'CocoDataset': ({118_287, 117_266}, {5_000}),
+    'PascalVOCDataset': ({10_582}, {1_449}),
+    'ADE20KDataset': ({20_210}, {2_000}),
+    'COCOStuffDataset': ({118_287}, {5_000}),
+    'COCOStuff182Dataset': ({118_287}, {5_000}),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--samples', default='64', metavar='N|all', help='how many images of each set to decode (default: 64)'
+    )
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=Settings, metavar='KEY=VALUE', help='override settings of the config'
+    )
+    # What reading a config asks for besides, and nothing here uses.
+    parser.set_defaults(launcher='none', work_dir=None, local_rank=0)
+    args = parser.parse_args()
+    if args.samples != 'all' and not re.fullmatch('[1-9][0-9]*', args.samples):
+        raise InputError(f'--samples {args.samples}: expected a number > 0, or all')
+    samples = sys.maxsize if args.samples == 'all' else int(args.samples)
+    cfg = load_config(args)
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    heads = dict(head_classes(cfg.model))
+    problems = sum(check_set(splits, dataset, heads, samples) for splits, dataset in data_sets(cfg))
+    print(f'{problems} problem{"s" * (problems != 1)} found')
+    sys.exit(1 if problems else 0)
+
+
+def data_sets(cfg: dict) -> Iterator[tuple[list[str], dict]]:
+    """The data sets of the loaders of a config, each with the splits that it serves: val and test mostly are the same."""
+    found = []
+    for split, loader in LOADERS.items():
+        if not cfg.get(loader):
+            continue
+        dataset = cfg[loader].dataset
+        for splits, other in found:
+            if other == dataset:
+                splits.append(split)
+                break
+        else:
+            found.append(([split], dataset))
+    yield from found
+
+
+def head_classes(config: dict, path: str = 'model') -> Iterator[tuple[str, int]]:
+    """Place and number of classes of each head in a model's config that classifies images, boxes or pixels."""
+    for key, value in config.items():
+        several = isinstance(value, list | tuple)
+        for i, part in enumerate(value if several else [value]):
+            if not isinstance(part, dict):
+                continue
+            place = f'{path}.{key}.{i}' if several else f'{path}.{key}'
+            if key in ('head', 'bbox_head', 'mask_head', 'decode_head', 'auxiliary_head') and 'num_classes' in part:
+                yield place, part['num_classes']
+            yield from head_classes(part, place)
+
+
+def check_set(splits: list[str], config: dict, heads: dict[str, int], samples: int) -> int:
+    """Check one set and print what was found; its parts one by one if it is joined of some. Number of problems."""
+    problems, total, names = 0, 0, set()
+    for part in plain_datasets(config):
+        dataset, found = open_dataset(part, splits[0])
+        place = f'{part.get("type")} in {part.get("data_root")!r}' if dataset is None else describe(dataset)
+        print(f'{", ".join(splits)}: {place}')
+        if dataset is not None:
+            total += len(dataset)
+            names.add(type_name(part))
+            found += check_opened(dataset, heads, samples)
+        for problem in found:
+            print(f'  problem: {problem}')
+        problems += len(found)
+    name = names.pop() if len(names) == 1 else None
+    if name in PUBLISHED:
+        published = PUBLISHED[name]['train' not in splits]
+        if total not in published:
+            numbers = ' or '.join(f'{number:,}' for number in sorted(published))
+            print(f'  notice: {total:,} images; the published set has {numbers}')
+    return problems
+
+
+def open_dataset(config: dict, split: str) -> tuple[object | None, list[str]]:
+    """A data set with only the loading steps of its pipeline, or None with what is wrong."""
+    config = config.copy()
+    if type_name(config) == 'CIFAR100':
+        # To check is not to fetch.
+        config['download'] = False
+    # The types of a config are strings or classes.
+    config['pipeline'] = [step for step in config.get('pipeline', ()) if type_name(step).startswith('Load')]
+    try:
+        check_dataset(config, f'{LOADERS[split]}.dataset')
+        dataset = DATASETS.build(config)
+        dataset.full_init()
+    # Whatever the host libraries make of damaged annotations.
+    except Exception as error:
+        if 'need at least one array to concatenate' in str(error):
+            return None, ['no images: expected some']
+        return None, [describe_input_error(error) or f'cannot be opened: {type(error).__name__}: {last_line(error)}']
+    return dataset, []
+
+
+def check_opened(dataset, heads: dict[str, int], samples: int) -> list[str]:
+    """Print the numbers of a data set; return what is wrong with its labels and images."""
+    classes = dataset.metainfo.get('classes') or ()
+    labels = image_labels(dataset)
+    num_classes = heads.get('model.head', len(classes))
+    problems = []
+    if 'model.head' not in heads:
+        problems += class_problems(dataset, len(classes), heads)
+    elif len(classes) not in (0, num_classes):
+        print(f'  notice: model.head.num_classes={num_classes}, but the data set has {len(classes)} classes')
+    numbers = [f'{len(dataset):,} images', f'{len(classes)} classes']
+    if labels:
+        numbers += label_numbers(labels, num_classes, per_image=hasattr(dataset, 'get_gt_labels'))
+        problems += [
+            f'{name_of(dataset, i)} has label {label}: expected 0 to {num_classes - 1}'
+            for i, image in enumerate(labels)
+            for label in image
+            if not 0 <= label < num_classes
+        ]
+    print(f'  {", ".join(numbers)}')
+    return problems + check_images(dataset, len(classes), samples)
+
+
+def class_problems(dataset, num_classes: int, heads: dict[str, int]) -> list[str]:
+    """What does not fit between the classes of a data set, its annotations and the heads of a detector or segmenter."""
+    problems = [
+        f'{name}.num_classes={number}: expected {num_classes}, the classes of the data set'
+        for name, number in heads.items()
+        if number != num_classes
+    ]
+    annotated = len(getattr(dataset, 'cat_ids', range(num_classes)))
+    if annotated != num_classes:
+        problems.append(
+            f'the annotations have {annotated} of the {num_classes} classes of the config: expected all; set '
+            'metainfo.classes to the names in the file'
+        )
+    return problems
+
+
+def image_labels(dataset) -> list[list[int]]:
+    """The labels of each image, one to classify it or one a box; an empty list if only files have them, or none has."""
+    if not {'gt_label', 'instances'} & set(dataset.get_data_info(0)):
+        return []
+    return [dataset.get_cat_ids(i) for i in range(len(dataset))]
+
+
+def label_numbers(labels: list[list[int]], num_classes: int, per_image: bool) -> list[str]:
+    """Range of the labels and, where an image has one, the least and greatest number of images of a class."""
+    flat = np.fromiter(chain.from_iterable(labels), dtype=int)
+    if not len(flat):
+        return ['no labels']
+    numbers = [f'labels {flat.min()} to {flat.max()}']
+    if per_image:
+        counts = np.bincount(flat[(flat >= 0) & (flat < num_classes)], minlength=num_classes)
+        least, most = f'{counts.min():,}', f'{counts.max():,}'
+        return [*numbers, f'{least if least == most else f"{least} to {most}"} images a class']
+    return [*numbers, f'{len(flat):,} boxes']
+
+
+def check_images(dataset, num_classes: int, samples: int) -> list[str]:
+    """Load evenly spaced images, print how many, and return what is wrong with each."""
+    if not dataset.pipeline.transforms:
+        print('  images are not in files of their own: nothing to decode')
+        return []
+    indices = np.unique(np.linspace(0, len(dataset) - 1, min(samples, len(dataset))).astype(int)).tolist()
+    # Starting processes takes longer than reading a few images.
+    workers = len(os.sched_getaffinity(0)) if len(indices) > 1000 else 0
+    loader = DataLoader(
+        Inspection(dataset, num_classes), batch_size=None, sampler=indices, num_workers=workers, collate_fn=list
+    )
+    progress = track(loader, 'decoding', total=len(indices), transient=True, disable=not sys.stdout.isatty())
+    problems = [problem for found in progress for problem in found]
+    print(f'  {len(indices):,} images checked')
+    return problems
+
+
+class Inspection:
+    """A data set for a DataLoader: what is wrong with each image and its annotations, as a list of lines."""
+
+    def __init__(self, dataset, num_classes: int) -> None:
+        self.dataset = dataset
+        self.num_classes = num_classes
+
+    def __getitem__(self, index: int) -> list[str]:
+        results = self.dataset.get_data_info(index)
+        expected = results.get('height'), results.get('width')
+        image = name_of(self.dataset, index)
+        for step in self.dataset.pipeline.transforms:
+            reads_map = type(step).__name__ == 'LoadAnnotations' and getattr(step, 'with_seg', False)
+            file = results.get('seg_map_path') if reads_map else image
+            try:
+                results = step(results)
+            # Whatever the decoders make of damaged files.
+            except Exception as error:
+                return [f'{file} {unreadable(file, error)}']
+            if results is None:
+                return [f'{file} cannot be read']
+        problems = []
+        shape = results['img'].shape[:2]
+        if None not in expected and shape != expected:
+            problems.append(f'{image} is {size(shape)}: expected {size(expected)}, as its annotation says')
+        if 'gt_seg_map' in results:
+            problems += self.map_problems(results['seg_map_path'], results['gt_seg_map'], shape)
+        return problems
+
+    def map_problems(self, file: str, labels: np.ndarray, shape: tuple[int, int]) -> list[str]:
+        """What is wrong with a map of labels ``(H, W)`` of an image of that shape."""
+        if labels.shape != shape:
+            return [f'{file} is {size(labels.shape)}: expected {size(shape)}, as its image']
+        values = np.unique(labels)
+        wrong = values[(values >= self.num_classes) & (values != self.dataset.ignore_index)]
+        if not len(wrong):
+            return []
+        return [
+            f'{file} has label {", ".join(map(str, wrong))}: expected 0 to {self.num_classes - 1} or '
+            f'{self.dataset.ignore_index}, which is ignored'
+        ]
+
+
+def name_of(dataset, index: int) -> str:
+    """The file of an image, or its place in the data set."""
+    return dataset.get_data_info(index).get('img_path') or f'image {index}'
+
+
+def size(shape: tuple[int, ...]) -> str:
+    return ' x '.join(map(str, shape[1::-1]))
+
+
+def unreadable(file: str, error: Exception) -> str:
+    """Why a file could not be loaded."""
+    if '://' not in file and not os.path.isfile(file):
+        return 'does not exist'
+    if '://' not in file and os.path.getsize(file) == 0:
+        return 'is empty'
+    return f'cannot be read ({type(error).__name__}): expected a whole image'
+
+
+if __name__ == '__main__':
+    exit_on_input_error(main)
