@@ -65,6 +65,8 @@ setup(
     install_requires=[
         *requirements('torch', 'torchvision', 'mmengine', 'mmcv', 'mmpretrain'),
         'numpy>=2.2,<3',
+        'matplotlib',
+        'rich',
     ],
     extras_require={
         'detection': requirements('mmdet'),

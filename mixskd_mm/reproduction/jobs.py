@@ -222,7 +222,7 @@ def run_job(job: Job, root: Path, runs: Path, gpus: int) -> dict:
 def attack(job: Job, root: Path, config: Path, checkpoint: str, folder: Path) -> dict[str, float]:
     """Accuracy in percent at each eps of the table (Table 5, left)."""
     epsilons = [f'{eps:g}' for eps in TABLES[job.table].epsilons]
-    out = folder / 'fgsm'
-    command = [root / 'tools/analysis/fgsm.py', config, checkpoint, '--eps', *epsilons, '--out', out]
+    command = [root / 'tools/analysis/fgsm.py', config, checkpoint, '--eps', *epsilons, '--out', folder / 'fgsm']
     run_tool(folder / 'fgsm.log', 'python', *command)
-    raise NotImplementedError(out)
+    (model,) = json.loads((folder / 'fgsm' / 'fgsm.json').read_text())['models'].values()
+    return dict(zip(epsilons, model['top1'], strict=True))

@@ -1,0 +1,201 @@
+"""A trained classifier together with the test data of its config."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+
+import torch
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import DefaultScope
+from mmengine.runner import CheckpointLoader
+from mmpretrain.models import ImageClassifier
+from mmpretrain.registry import DATASETS, MODELS
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from mixskd_mm.datasets.folders import check_data_folders
+from mixskd_mm.engine.checkpoint_keys import check_keys
+from mixskd_mm.errors import InputError
+
+from .pairs import pair_order
+
+# What a classifier predicts with. Whatever else a model has, only its training needs.
+PREDICTING_PARTS = ('backbone.', 'neck.', 'head.')
+
+
+class LoadedClassifier:
+    """A classifier that is only looked at: in evaluation mode, its parameters without gradients.
+
+    Args:
+        name (str): What results call it.
+        model (ImageClassifier): The trained network.
+        dataset (Dataset): Test data: ``dataset[i]['inputs']`` is an image ``(3, H, W)``.
+        labels (Sequence[int]): Their class indices.
+        batch_size (int): Images a batch. Defaults to 1.
+        num_workers (int): Processes that load images. Defaults to 0.
+        device (str | torch.device): Where the network computes. Defaults to ``'cpu'``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: ImageClassifier,
+        dataset: Dataset,
+        labels: Sequence[int],
+        batch_size: int = 1,
+        num_workers: int = 0,
+        device: str | torch.device = 'cpu',
+    ) -> None:
+        self.name = name
+        self.model = model.to(device).eval().requires_grad_(False)
+        self.dataset = dataset
+        self.labels = torch.as_tensor(labels)
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.device = torch.device(device)
+
+    def __len__(self) -> int:
+        """Number of test images."""
+        return len(self.labels)
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images ``(N, 3, H, W)`` as the pipeline gives them and labels ``(N, )``, in the data set's order.
+
+        Shows a progress bar, as :meth:`pairs` does.
+        """
+        return self._load(list(range(len(self))), self.batch_size)
+
+    def pairs(self, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The same for pairs of images: 2N rows i, j, i, j, ..., see :mod:`mixskd_mm.evaluation.pairs`."""
+        return self._load(pair_order(len(self), seed), max(2, self.batch_size // 2 * 2))
+
+    def _load(self, order: list[int], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        loader = DataLoader(
+            Subset(self.dataset, order), batch_size, num_workers=self.num_workers, collate_fn=stack_images
+        )
+        labels = self.labels[order].split(batch_size)
+        bar = track(zip(loader, labels, strict=True), self.name, total=len(labels), console=Console(stderr=True))
+        for images, batch_labels in bar:
+            yield images.to(self.device), batch_labels.to(self.device)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """The config's data preprocessor: ``(N, 3, H, W)`` from the pipeline to what the network takes; differentiable."""
+        return self.model.data_preprocessor(dict(inputs=images))['inputs']
+
+    def logits(self, inputs: Tensor) -> Tensor:
+        """f: normalised images ``(N, 3, H, W)`` to logits ``(N, C)`` of the backbone's own head; differentiable."""
+        logits = self.model(inputs, mode='tensor')
+        if not isinstance(logits, Tensor):
+            raise InputError(
+                f'{self.name}: head {type(self.model.head).__name__} gives a {type(logits).__name__}: expected one that '
+                'gives one tensor of logits'
+            )
+        return logits
+
+
+def stack_images(samples: list[dict]) -> Tensor:
+    """Images of the samples, ``(N, 3, H, W)``. Raises InputError if their sizes differ."""
+    images = [sample['inputs'] for sample in samples]
+    shapes = {tuple(image.shape) for image in images}
+    if len(shapes) > 1:
+        raise InputError(f'test images have the shapes {sorted(shapes)}: expected a pipeline that gives all one shape')
+    return torch.stack(images)
+
+
+def load_classifier(
+    name: str, cfg: Config, checkpoint: str, device: str | torch.device = 'cpu', images: int | None = None
+) -> LoadedClassifier:
+    """Build the classifier and the test data of ``cfg`` and load the weights of ``checkpoint``.
+
+    Args:
+        name (str): What results call the classifier.
+        cfg (Config): Config of a classification run.
+        checkpoint (str): Its checkpoint, or an address that mmengine loads.
+        device (str | torch.device): Where the network computes. Defaults to ``'cpu'``.
+        images (int, optional): How many test images to use, evenly spaced over the data set. Defaults to None: all.
+
+    Raises:
+        InputError: if ``cfg`` describes no classifier or no labelled test data, has fewer test images, or if the
+            checkpoint cannot be read safely or does not fit.
+    """
+    if not cfg.get('test_dataloader'):
+        raise InputError(f'config {cfg.filename} has no test_dataloader: expected test data')
+    check_data_folders(cfg, ('test_dataloader',))
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
+        config = deepcopy(cfg.model)
+        if cfg.get('data_preprocessor') is not None:
+            config.setdefault('data_preprocessor', deepcopy(cfg.data_preprocessor))
+        model = MODELS.build(config)
+        if not isinstance(model, ImageClassifier) or not model.with_head:
+            raise InputError(
+                f'config {cfg.filename} has the model {config.type}: expected an ImageClassifier with a head'
+            )
+        load_weights(model, checkpoint)
+        dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    dataset.full_init()
+    if images is not None:
+        if not 1 <= images <= len(dataset):
+            raise InputError(f'{images} test images asked for: expected 1 to {len(dataset)}, as many as {name} has')
+        chosen = [i * len(dataset) // images for i in range(images)]
+    else:
+        chosen = list(range(len(dataset)))
+    labels = [read_label(dataset.get_data_info(i), getattr(model.head, 'num_classes', None)) for i in chosen]
+    loader = cfg.test_dataloader
+    return LoadedClassifier(
+        name,
+        revert_sync_batchnorm(model),
+        Subset(dataset, chosen),
+        labels,
+        loader.get('batch_size') or 1,
+        loader.get('num_workers') or 0,
+        device,
+    )
+
+
+def load_weights(model: ImageClassifier, checkpoint: str) -> None:
+    """Load what ``model`` predicts with, and nothing else, from a checkpoint.
+
+    Raises:
+        InputError: if the checkpoint cannot be read safely, if tensors of the backbone, the neck or the head are missing, of
+            another shape or none of the model's, or if one holds NaN or an infinity.
+    """
+    source = f'checkpoint {checkpoint}'
+    loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+    state = {name.removeprefix('module.'): value for name, value in loaded.get('state_dict', loaded).items()}
+    found = predicting(state)
+    needed = predicting(model.state_dict())
+    check_keys(shapes(needed), shapes(found), source, type(model).__name__)
+    unexpected = [name for name in found if name not in needed]
+    if unexpected:
+        raise InputError(
+            f'{source} has {len(unexpected)} tensors that {type(model).__name__} does not have (first: {unexpected[0]})'
+        )
+    infinite = [name for name, value in found.items() if value.is_floating_point() and not value.isfinite().all()]
+    if infinite:
+        raise InputError(f'{source}: {infinite[0]} holds NaN or an infinity: expected finite weights')
+    model.load_state_dict({**model.state_dict(), **found})
+
+
+def predicting(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors that a classifier predicts with."""
+    return {name: value for name, value in state.items() if name.startswith(PREDICTING_PARTS)}
+
+
+def shapes(state: dict[str, Tensor]) -> dict[str, tuple]:
+    return {name: tuple(value.shape) for name, value in state.items()}
+
+
+def read_label(info: dict, num_classes: int | None) -> int:
+    """The label of a test image. Raises InputError unless it is one class index in ``[0, num_classes)``."""
+    label = info.get('gt_label')
+    # NumPy's integers, too.
+    if not hasattr(label, '__index__') or not 0 <= int(label) < (num_classes or float('inf')):
+        expected = f'from 0 to {num_classes - 1}' if num_classes else '>= 0'
+        raise InputError(
+            f'{info.get("img_path", "a test image")} has label {label}: expected one class index {expected}'
+        )
+    return int(label)
