@@ -59,6 +59,18 @@ class ManifoldMixupClassifier(ImageClassifier):
         if self.data_preprocessor.num_classes is None:
             self.data_preprocessor.num_classes = self.head.num_classes
 
+    def forward(
+        self,
+        inputs: Tensor,
+        data_samples: list[DataSample] | None = None,
+        mode: str = 'tensor',
+        mixture: Mixture | None = None,
+    ):
+        """As ``ImageClassifier.forward``; ``mixture`` is for mode ``loss`` only."""
+        if mode == 'loss':
+            return self.loss(inputs, data_samples, mixture)
+        return super().forward(inputs, data_samples, mode)
+
     def loss(
         self,
         inputs: Tensor,
