@@ -197,15 +197,10 @@ def run_job(job: Job, root: Path, runs: Path, gpus: int) -> dict:
     done = read_result(job, runs)
     if done is not None:
         return done
-    folder.mkdir(parents=True, exist_ok=True)
-    cfg.dump(config)
-    train = [str(config), '--work-dir', str(folder), '--resume']
-    if job.budget != Budget():
-        train.append('--no-validate')
-    if gpus == 1:
-        run_tool(folder / 'train.log', 'python', root / 'tools/train.py', *train)
-    else:
-        run_tool(folder / 'train.log', 'bash', root / 'tools/dist_train.sh', train[0], gpus, *train[1:])
+    if not (folder / 'result.json').is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        cfg.dump(config)
+        train(config, folder, root, gpus, validate=job.budget == Budget())
     checkpoint = last_checkpoint(folder)
     if TABLES[job.table].epsilons:
         metrics = attack(job, root, config, checkpoint, folder)
@@ -217,6 +212,15 @@ def run_job(job: Job, root: Path, runs: Path, gpus: int) -> dict:
     result = dict(metrics=metrics, seed=job.seed, commit=code_version(), config=str(config))
     (folder / result_name(job)).write_text(json.dumps(result, indent=2) + '\n')
     return result
+
+
+def train(config: Path, folder: Path, root: Path, gpus: int, validate: bool) -> None:
+    """Train through the ordinary tools, from the last checkpoint in ``folder`` if there is one."""
+    options = ['--work-dir', folder, '--resume', *([] if validate else ['--no-validate'])]
+    if gpus == 1:
+        run_tool(folder / 'train.log', 'python', root / 'tools/train.py', config, *options)
+    else:
+        run_tool(folder / 'train.log', 'bash', root / 'tools/dist_train.sh', config, gpus, *options)
 
 
 def attack(job: Job, root: Path, config: Path, checkpoint: str, folder: Path) -> dict[str, float]:

@@ -45,9 +45,11 @@ def shown_columns(table: Table, columns: list[str]) -> list[tuple[str, str, str]
 
 def table_rows(name: str, column: str, number: str, results: dict[Job, dict], rows: list[str]) -> list[tuple[str, ...]]:
     """The rows of one column: those of ``rows``, measured or not, and those that the paper only quotes or compares with."""
-    lines = []
-    for key, row in TABLES[name].rows.items():
-        paper = row.paper.get(number if not TABLES[name].epsilons else float(number), '')
+    table, lines = TABLES[name], []
+    for key, row in table.rows.items():
+        paper = (
+            row.paper.get(float(number) if table.epsilons else number, '') if column in table.default_columns else ''
+        )
         if row.config is None:
             if paper:
                 lines.append((row.name, 'quoted only', paper, '-', '-'))

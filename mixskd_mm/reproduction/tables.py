@@ -247,7 +247,7 @@ TABLES = {
         'Table 5, left: top-1 accuracy (%) on CIFAR-100 under FGSM',
         CIFAR_NETS,
         {
-            'baseline': row('WRN-16-2', 'baseline', EPSILONS, '60.5 | 57.9 | 37.6 | 8.6'),
+            'baseline': row('Baseline', 'baseline', EPSILONS, '60.5 | 57.9 | 37.6 | 8.6'),
             'mixup': row('+Mixup', 'mixup', EPSILONS, '63.1 | 61.1 | 40.7 | 11.4'),
             'cs-kd+mixup': row('+CS-KD+Mixup', None, EPSILONS, '63.8 | 62.1 | 42.8 | 13.0'),
             'frskd+mixup': row('+FRSKD+Mixup', None, EPSILONS, '62.9 | 60.7 | 40.9 | 12.2'),

@@ -56,3 +56,11 @@ def test_fgsm_has_a_part_for_each_eps(tmp_path):
     assert '| +MixSKD | 46.00 | 46.8 | -0.80 | 46.00 (seed 0) |' in text
     assert '| +MixSKD | 15.00 | 15.3 | -0.30 | 15.00 (seed 0) |' in text
     assert '| +CS-KD+Mixup | quoted only | 13.0 | - | - |' in text
+
+
+def test_other_networks_are_not_compared_with_the_papers(tmp_path):
+    job = Job('table5-fgsm', 'mixskd', 'r18', 0)
+    metrics = {'0.0001': 68.0, '0.001': 66.0, '0.01': 46.0, '0.1': 15.0}
+    markdown, _ = write_report('table5-fgsm', [job], {job: dict(metrics=metrics, commit='1')}, Budget(), '', tmp_path)
+    text = markdown.read_text()
+    assert '| +MixSKD | 46.00 | - | - | 46.00 (seed 0) |' in text and 'quoted only |' not in text

@@ -47,7 +47,7 @@ def wait_for(path, process, seconds=120):
         time.sleep(0.02)
 
 
-def test_two_rows_of_table_1_with_a_kill_and_a_resume(tmp_path, env):
+def test_two_rows_of_table_1_with_a_kill_and_a_resume(tmp_path, env, monkeypatch):
     runs = tmp_path / 'runs'
     baseline, mixskd = (runs / f'{method}_r18_cifar100-0.03-epochs-1of1' / 'seed0' for method in ('baseline', 'mixskd'))
 
@@ -72,8 +72,9 @@ def test_two_rows_of_table_1_with_a_kill_and_a_resume(tmp_path, env):
     process.communicate()
     assert not (mixskd / 'result.json').exists() and not (mixskd / 'epoch_6.pth').exists()
 
-    report = tiny.succeed('reproduce.py', *arguments(runs, '--report'), cwd=tmp_path, env=env).stdout
-    assert '1 of 2 runs are done' in report
+    # In this process, since it reads no config.
+    tiny.run_script('tools/reproduce.py', *arguments(runs, '--report'), monkeypatch=monkeypatch)
+    assert '1 of 2 runs are done' in (runs / 'table1.md').read_text()
 
     second = tiny.succeed('reproduce.py', *arguments(runs), cwd=tmp_path, env=env).stdout
     assert 'Baseline, ResNet-18, seed 0 (done before)' in second
@@ -94,6 +95,17 @@ def test_two_rows_of_table_1_with_a_kill_and_a_resume(tmp_path, env):
     assert 'Mixup | quoted only' in text and '\n| Mixup |' not in text
     assert 'reproduce.py table1 --rows baseline mixskd' in text and '2 of 2 runs are done' in text
     assert (runs / 'table1.png').stat().st_size > 10_000
+
+    # Table 5, left, attacks the same network, which is not trained again.
+    trained = (baseline / 'epoch_6.pth').stat().st_mtime_ns
+    attack = ['table5-fgsm', *arguments(runs)[1:]]
+    del attack[attack.index('mixskd')]
+    tiny.succeed('reproduce.py', *attack, cwd=tmp_path, env=env)
+    assert (baseline / 'epoch_6.pth').stat().st_mtime_ns == trained
+    (attacked,) = json.loads((baseline / 'fgsm' / 'fgsm.json').read_text())['models'].values()
+    text = (runs / 'table5-fgsm.md').read_text()
+    for eps, top1 in zip(('0.0001', '0.001', '0.01', '0.1'), attacked['top1'], strict=True):
+        assert f'## ResNet-18, eps = {eps}\n\n| method' in text and f'| Baseline | {top1:.2f} | - | - |' in text
 
 
 def test_slurm_gets_one_array_whose_tasks_are_the_runs(tmp_path, env):
