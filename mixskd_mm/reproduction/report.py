@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -92,7 +93,7 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     markdown, picture = folder / f'{name}.md', folder / f'{name}.png'
     markdown.write_text(to_markdown(title, parts, notes))
-    draw(picture, title, parts)
+    draw(picture, title, parts, notes[-1])
     return markdown, picture
 
 
@@ -105,19 +106,24 @@ def to_markdown(title: str, parts: list[tuple[str, list[tuple[str, ...]]]], note
     return '\n'.join([*lines, *(line for note in notes for line in ('', note))]) + '\n'
 
 
-def draw(path: Path, title: str, parts: list[tuple[str, list[tuple[str, ...]]]]) -> None:
-    """The same tables as a picture, one below the other."""
+def draw(path: Path, title: str, parts: list[tuple[str, list[tuple[str, ...]]]], note: str) -> None:
+    """The same tables as a picture, one below the other, and the note that says how they were made."""
     heights = [len(rows) + 2 for _, rows in parts]
     figure, axes = plt.subplots(
-        len(parts), figsize=(11, 0.5 + 0.3 * sum(heights)), squeeze=False, gridspec_kw=dict(height_ratios=heights)
+        len(parts),
+        figsize=(12, 1 + 0.21 * sum(heights)),
+        squeeze=False,
+        gridspec_kw=dict(height_ratios=heights),
+        layout='constrained',
     )
     for axis, (heading, rows) in zip(axes[:, 0], parts, strict=True):
         axis.axis('off')
         axis.set_title(heading, fontsize=10)
-        drawn = axis.table([row[:4] for row in rows], colLabels=HEADER[:4], loc='upper center', cellLoc='center')
+        widths = [0.18, 0.14, 0.14, 0.1, 0.44]
+        drawn = axis.table(rows, colLabels=HEADER, colWidths=widths, loc='upper center', cellLoc='center')
         drawn.auto_set_font_size(False)
-        drawn.set_fontsize(9)
+        drawn.set_fontsize(8)
     figure.suptitle(title, fontsize=11)
-    figure.tight_layout()
+    figure.supxlabel(textwrap.fill(note.replace('`', ''), 150), fontsize=7)
     figure.savefig(path, dpi=120)
     plt.close(figure)
