@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from urllib.error import URLError
@@ -97,10 +97,7 @@ def load_config(args: argparse.Namespace) -> Config:
         raise InputError(f'config {args.config} does not exist')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config)
-    try:
-        cfg.merge_from_dict(args.cfg_options or {})
-    except (KeyError, TypeError) as error:
-        raise InputError(f'--cfg-options {args.cfg_options}: {error.args[0]}') from error
+    merge_options(cfg, args.cfg_options or {})
     if 'model' not in cfg:
         raise InputError(f'config {args.config} has no model: expected the config of a training')
     cfg.launcher = args.launcher
@@ -111,6 +108,14 @@ def load_config(args: argparse.Namespace) -> Config:
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         distribute_on_cpu(cfg)
     return cfg
+
+
+def merge_options(cfg: Config, options: Mapping[str, object]) -> None:
+    """Apply ``--cfg-options``. Raises InputError if one leads nowhere in ``cfg``."""
+    try:
+        cfg.merge_from_dict(dict(options))
+    except (KeyError, TypeError, IndexError) as error:
+        raise InputError(f'--cfg-options {dict(options)}: {error.args[0]}') from error
 
 
 def read_config(path: str) -> Config:

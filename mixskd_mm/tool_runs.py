@@ -30,10 +30,25 @@ def run_tool(
     path = os.pathsep.join((os.path.dirname(sys.executable), os.environ.get('PATH', '')))
     env = dict(os.environ, PATH=path, **env or {})
     with log.open('a') as file:
-        result = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, cwd=cwd, env=env)
-    if result.returncode:
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, cwd=cwd, env=env)
+        try:
+            process.wait()
+        finally:
+            stop(process)
+    if process.returncode:
         tail = '\n'.join(log.read_text().splitlines()[-15:])
         raise RuntimeError(f'{tail}\nerror: `{" ".join(command)}` failed; its output is in {log}')
+
+
+def stop(process: subprocess.Popen, patience: float = 30) -> None:
+    """End ``process`` if it still runs; torchrun gets ``patience`` seconds to end its workers, which are not ours."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def last_checkpoint(folder: Path) -> str:

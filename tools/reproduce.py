@@ -17,15 +17,18 @@ from pathlib import Path
 from mixskd_mm.cli import Settings, exit_on_input_error
 from mixskd_mm.errors import InputError
 from mixskd_mm.reproduction.budget import Budget
-from mixskd_mm.reproduction.jobs import Job, list_jobs, metrics_of, read_result, run_job
+from mixskd_mm.reproduction.jobs import Job, list_jobs, metrics_of
 from mixskd_mm.reproduction.report import measured, write_report
+from mixskd_mm.reproduction.run import read_result, run_job
 from mixskd_mm.reproduction.tables import TABLES
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument('table', metavar='TABLE', help=', '.join(TABLES))
     parser.add_argument('--rows', nargs='+', metavar='ROW', help='train these rows (default: all that have a config)')
     parser.add_argument(
@@ -76,7 +79,7 @@ def run(jobs: list[Job], runs: Path, gpus: int | None) -> dict[Job, dict]:
     """Run one job after another."""
     results = {}
     for i, job in enumerate(jobs, start=1):
-        state = 'done before' if read_result(job, runs) else f'log: {runs / job.folder}/train.log'
+        state = 'done before' if read_result(job, ROOT, runs) else f'log: {runs / job.folder}/train.log'
         print(f'[{i}/{len(jobs)}] {job.title} ({state})', flush=True)
         results[job] = run_job(job, ROOT, runs, gpus or job.gpus)
         numbers = metrics_of(job, results[job]['metrics'])
@@ -89,8 +92,12 @@ def main() -> None:
     # Killed by its scheduler, this process takes the training with it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     budget = Budget.parse(args.budget, args.subset)
+    if args.gpus is not None and args.gpus < 1:
+        raise InputError(f'--gpus {args.gpus}: expected at least 1, which also runs on a CPU')
     # The runs start elsewhere.
     runs, data_root = Path(args.work_dir).resolve(), str(Path(args.data_root).resolve())
+    if not runs.is_dir() and any(path.exists() for path in (runs, *runs.parents) if not path.is_dir()):
+        raise InputError(f'--work-dir {args.work_dir}: expected a folder, not a file')
     jobs = list_jobs(
         args.table, args.rows, args.nets, args.seeds, budget=budget, data_root=data_root, options=args.cfg_options
     )
@@ -101,7 +108,7 @@ def main() -> None:
         submit(args.slurm, jobs, args.gpus or jobs[0].gpus, [str(Path(__file__).resolve()), *command[1:]])
         return
     if args.report:
-        done = {job: read_result(job, runs) for job in jobs}
+        done = {job: read_result(job, ROOT, runs) for job in jobs}
         results = {job: result for job, result in done.items() if result}
     else:
         results = run(jobs if args.task is None else [jobs[args.task]], runs, args.gpus)

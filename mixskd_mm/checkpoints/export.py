@@ -151,15 +151,21 @@ def metadata(checkpoint: dict, metrics: dict | None) -> dict[str, str]:
 
 @cache
 def code_version() -> str:
-    """Version of this package, with the git commit if it runs from its own repository."""
+    """Version of this package, with the git commit if it runs from its own repository, ``-dirty`` if that was modified."""
     repository = Path(__file__).resolve().parents[2]
-    command = ['git', '-C', str(repository), 'rev-parse', '--show-toplevel', '--short', 'HEAD']
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ['git', '-C', str(repository), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
     try:
-        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        # An installed package may lie inside somebody else's repository.
+        if Path(git('rev-parse', '--show-toplevel')) != repository:
+            return __version__
+        return f'{__version__}+{git("describe", "--always", "--dirty", "--exclude=*")}'
     except (OSError, subprocess.CalledProcessError):
         return __version__
-    # An installed package may lie inside somebody else's repository.
-    return f'{__version__}+{output[1]}' if Path(output[0]) == repository else __version__
 
 
 def content(format: str, state: dict[str, Tensor], about: dict[str, str]) -> dict:

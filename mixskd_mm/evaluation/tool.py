@@ -87,6 +87,8 @@ def load_models(args: argparse.Namespace) -> list[LoadedClassifier]:
     names = args.names or default_names(configs)
     if len(names) != len(configs) or len(set(names)) < len(names):
         raise InputError(f'--names {" ".join(names)}: expected {len(configs)} different names, one a checkpoint')
+    if getattr(args, 'seed', 0) < 0:
+        raise InputError(f'--seed {args.seed}: expected a number >= 0')
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     try:
         torch.zeros(1, device=device)

@@ -56,13 +56,16 @@ class Budget:
         for key in ('max_epochs', 'max_iters'):
             if key in loop:
                 loop[key] = self.scale(loop[key])
-                loop.val_interval = min(loop.get('val_interval', 1), loop[key])
+                loop.val_interval = self.scale(loop.get('val_interval', 1))
+                hook = cfg.default_hooks.checkpoint
+                hook.interval = self.scale(hook.get('interval', 1))
         for scheduler in cfg.param_scheduler:
             for key in ('begin', 'end'):
                 if scheduler.get(key):
                     scheduler[key] = self.scale(scheduler[key])
             if 'T_max' in scheduler:
                 # A cosine that ends with the training still does.
+                scheduler.end = max(scheduler.end, scheduler.begin + 1)
                 scheduler.T_max = scheduler.end - scheduler.begin
             if 'milestones' in scheduler:
                 scheduler.milestones = [self.scale(milestone) for milestone in scheduler.milestones]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import copy
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmengine.config import Config
 
-from mixskd_mm.checkpoints.export import code_version
-from mixskd_mm.cli import read_config
+from mixskd_mm.cli import merge_options, read_config
 from mixskd_mm.errors import InputError
-from mixskd_mm.tool_runs import last_checkpoint, run_tool
+from mixskd_mm.tool_runs import last_checkpoint
 
 from .budget import Budget
 from .tables import R50, TABLES, TRANSFER, Table, config_file
@@ -63,6 +63,14 @@ class Job:
         return Path(name + budget, f'seed{self.seed}')
 
     @property
+    def config_file(self) -> Path:
+        """Its config, below the folder of all runs; not in the work directory, where the Runner writes its own copy.
+
+        Checkpoints name it as their recipe.
+        """
+        return self.folder.with_name(f'{self.folder.parent.name}_{self.folder.name}.py')
+
+    @property
     def pretraining(self) -> Job | None:
         """What has to be trained before, on ImageNet; None if this starts from random weights."""
         if self.column not in TRANSFER:
@@ -77,7 +85,7 @@ class Job:
             runs (Path): Where the work directories of all runs are.
         """
         row = TABLES[self.table].rows[self.row]
-        cfg = read_config(str(configs / config_file(row.config, self.column)))
+        cfg = copy.deepcopy(read_once(str(configs / config_file(row.config, self.column))))
         cfg.merge_from_dict(dict(row.overrides))
         self.budget.apply(cfg)
         cfg.randomness.seed = self.seed
@@ -88,8 +96,12 @@ class Job:
             if not (folder / 'result.json').is_file():
                 raise InputError(f'{self.title}: {folder} is not done: run `tools/reproduce.py table3` before')
             cfg.model.backbone.init_cfg.checkpoint = last_checkpoint(folder)
-        cfg.merge_from_dict(dict(self.options))
+        merge_options(cfg, self.options)
         return cfg
+
+
+# Runs of a table share few configs, and reading one takes a while.
+read_once = functools.cache(read_config)
 
 
 def move_data(settings: dict | list, root: str) -> None:
@@ -128,13 +140,16 @@ def list_jobs(
     trainable = [name for name, row in TABLES[table].rows.items() if row.config]
     check_names('--rows', rows or [], trainable)
     check_names('--nets', columns or [], list(TABLES[table].columns))
-    return [
+    jobs = [
         Job(table, row, column, seed, **settings)
         for seed in range(seeds)
-        for column in columns or TABLES[table].default_columns
-        for row in rows or trainable
+        for column in dict.fromkeys(columns or TABLES[table].default_columns)
+        for row in dict.fromkeys(rows or trainable)
         if exists(TABLES[table], row, column)
     ]
+    if not jobs:
+        raise InputError(f'--rows {" ".join(rows)} --nets {" ".join(columns)}: only r18 and r50 have a fourth stage')
+    return jobs
 
 
 def check_names(option: str, names: list[str], known: list[str]) -> None:
@@ -151,82 +166,12 @@ def exists(table: Table, row: str, column: str) -> bool:
 
 
 def metrics_of(job: Job, metrics: Mapping[str, float]) -> dict[str, float]:
-    """What the table shows of what was measured, in percent, by the name of its column in the paper."""
-    epsilons = TABLES[job.table].epsilons
-    if epsilons:
-        return {f'{eps:g}': metrics[f'{eps:g}'] for eps in epsilons}
+    """What the table shows of what was measured, in percent, by what it is called in the paper's row."""
+    numbers = TABLES[job.table].numbers
+    if numbers:
+        return {name: metrics[key] for name, key in numbers.items()}
     if job.column == 'coco':
         # A detector that finds nothing has no mAP.
         return {job.column: 100 * metrics.get('coco/bbox_mAP', 0.0)}
     key = {'coco-stuff164k': 'mIoU_all'}.get(job.column, 'mIoU') if job.column in TRANSFER else 'accuracy/top1'
     return {job.column: metrics[key]}
-
-
-def read_result(job: Job, runs: Path) -> dict | None:
-    """What :func:`run_job` left of a job that is done, or None."""
-    file = runs / job.folder / result_name(job)
-    return json.loads(file.read_text()) if file.is_file() else None
-
-
-def result_name(job: Job) -> str:
-    return 'fgsm.json' if TABLES[job.table].epsilons else 'result.json'
-
-
-def run_job(job: Job, root: Path, runs: Path, gpus: int) -> dict:
-    """Train and test ``job`` unless that is done; go on where an earlier run was cut off.
-
-    Args:
-        job (Job): What to run.
-        root (Path): The repository.
-        runs (Path): Where the work directories of all runs are.
-        gpus (int): GPUs of one run; 1 also runs on a CPU.
-
-    Returns:
-        dict: ``metrics`` (all that the test reports), ``seed``, ``commit`` and ``config``.
-
-    Raises:
-        InputError: if the folder holds a run with another config.
-        RuntimeError: with the end of the log, if a tool fails.
-    """
-    folder = runs / job.folder
-    # Not in the work directory, where the Runner writes its own copy.
-    config = folder.with_suffix('.py')
-    cfg = job.config(root / 'configs', runs)
-    if config.is_file() and read_config(str(config)).to_dict() != cfg.to_dict():
-        raise InputError(f'{config} is the config of another run: remove it and {folder}, or give another --work-dir')
-    done = read_result(job, runs)
-    if done is not None:
-        return done
-    if not (folder / 'result.json').is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        cfg.dump(config)
-        train(config, folder, root, gpus, validate=job.budget == Budget())
-    checkpoint = last_checkpoint(folder)
-    if TABLES[job.table].epsilons:
-        metrics = attack(job, root, config, checkpoint, folder)
-    else:
-        out = folder / 'test.json'
-        command = [root / 'tools/test.py', config, checkpoint, '--out', out, '--work-dir', folder / 'test']
-        run_tool(folder / 'test.log', 'python', *command)
-        metrics = json.loads(out.read_text())
-    result = dict(metrics=metrics, seed=job.seed, commit=code_version(), config=str(config))
-    (folder / result_name(job)).write_text(json.dumps(result, indent=2) + '\n')
-    return result
-
-
-def train(config: Path, folder: Path, root: Path, gpus: int, validate: bool) -> None:
-    """Train through the ordinary tools, from the last checkpoint in ``folder`` if there is one."""
-    options = ['--work-dir', folder, '--resume', *([] if validate else ['--no-validate'])]
-    if gpus == 1:
-        run_tool(folder / 'train.log', 'python', root / 'tools/train.py', config, *options)
-    else:
-        run_tool(folder / 'train.log', 'bash', root / 'tools/dist_train.sh', config, gpus, *options)
-
-
-def attack(job: Job, root: Path, config: Path, checkpoint: str, folder: Path) -> dict[str, float]:
-    """Accuracy in percent at each eps of the table (Table 5, left)."""
-    epsilons = [f'{eps:g}' for eps in TABLES[job.table].epsilons]
-    command = [root / 'tools/analysis/fgsm.py', config, checkpoint, '--eps', *epsilons, '--out', folder / 'fgsm']
-    run_tool(folder / 'fgsm.log', 'python', *command)
-    (model,) = json.loads((folder / 'fgsm' / 'fgsm.json').read_text())['models'].values()
-    return dict(zip(epsilons, model['top1'], strict=True))

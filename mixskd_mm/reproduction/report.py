@@ -15,6 +15,10 @@ from .budget import Budget
 from .jobs import Job, metrics_of
 from .tables import TABLES, Table
 
+FGSM_NOTE = (
+    'eps is in image values from 0 to 1. The paper does not state its range, and its numbers are implausible for this one: '
+    'compare the order of the methods, not the values (docs/analysis.md).'
+)
 HEADER = ('method', 'measured', 'paper', 'difference', 'each seed')
 
 
@@ -35,12 +39,8 @@ def difference(values: list[float], paper: str) -> str:
 
 def shown_columns(table: Table, columns: list[str]) -> list[tuple[str, str, str]]:
     """Title, trained column and name of its number of each part of the report."""
-    if table.epsilons:
-        return [
-            (f'{table.columns[column]}, eps = {eps:g}', column, f'{eps:g}')
-            for column in columns
-            for eps in table.epsilons
-        ]
+    if table.numbers:
+        return [(f'{table.columns[column]}, {name}', column, name) for column in columns for name in table.numbers]
     return [(table.columns[column], column, column) for column in columns]
 
 
@@ -48,9 +48,7 @@ def table_rows(name: str, column: str, number: str, results: dict[Job, dict], ro
     """The rows of one column: those of ``rows``, measured or not, and those that the paper only quotes or compares with."""
     table, lines = TABLES[name], []
     for key, row in table.rows.items():
-        paper = (
-            row.paper.get(float(number) if table.epsilons else number, '') if column in table.default_columns else ''
-        )
+        paper = row.paper.get(number, '') if column in table.default_columns else ''
         if row.config is None:
             if paper:
                 lines.append((row.name, 'quoted only', paper, '-', '-'))
@@ -82,19 +80,27 @@ def write_report(
         (heading, table_rows(name, column, number, results, rows))
         for heading, column, number in shown_columns(table, columns)
     ]
-    commits = sorted({result['commit'] for result in results.values()})
+    code = sorted({result['code'] for result in results.values()})
     notes = [
         f'{len(results)} of {len(jobs)} runs are done. Mean ± standard deviation over the seeds (n - 1). The accuracy '
         "is that of the backbone's own head at the last epoch.",
         "Paper: the numbers of its table, measured by its authors with the full recipe; * they quote from the method's own "
         'paper; "quoted only": no config here.',
-        f'Code: mixskd_mm {", ".join(commits) or "-"}. Command: `{command}`',
+        *gpu_notes(results),
+        *([FGSM_NOTE] if table.attack else []),
+        f'Code: mixskd_mm {", ".join(code) or "-"}. Command: `{command}`',
     ]
     folder.mkdir(parents=True, exist_ok=True)
     markdown, picture = folder / f'{name}.md', folder / f'{name}.png'
     markdown.write_text(to_markdown(title, parts, notes))
     draw(picture, title, parts, notes[-1])
     return markdown, picture
+
+
+def gpu_notes(results: dict[Job, dict]) -> list[str]:
+    """What to say of runs on another number of GPUs than the recipe's, whose batch was another one, too."""
+    other = sorted({(result['gpus'], job.gpus) for job, result in results.items() if result['gpus'] != job.gpus})
+    return [f'Trained with {gpus} process(es) where the recipe has {recipe} GPUs.' for gpus, recipe in other]
 
 
 def to_markdown(title: str, parts: list[tuple[str, list[tuple[str, ...]]]], notes: list[str]) -> str:

@@ -20,7 +20,8 @@ FINE_GRAINED = {
     'aircraft': 'Aircraft',
 }
 TRANSFER = {'coco': 'COCO', 'voc12aug': 'Pascal VOC', 'ade20k': 'ADE20K', 'coco-stuff164k': 'COCO-Stuff-164k'}
-EPSILONS = (0.0001, 0.001, 0.01, 0.1)
+EPSILONS = {f'eps = {eps}': eps for eps in ('0.0001', '0.001', '0.01', '0.1')}
+TOP1_AND_TOP5 = {'top-1': 'accuracy/top1', 'top-5': 'accuracy/top5'}
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Row:
         name (str): As the paper names it.
         config (str, optional): Method in a config's file name, e.g. ``mixskd``; None for a row that is only quoted.
         overrides (Mapping): What the row changes in that config, ``{'model.temperature': 1.0}``.
-        paper (Mapping): Its numbers in the paper by column, ``'80.32 ± 0.13'``; ``*`` marks one that the paper quotes
-            from the method's own paper.
+        paper (Mapping): Its numbers in the paper, ``'80.32 ± 0.13'``, by column or, in a table with several numbers a run,
+            by what the table calls them; ``*`` marks one that the paper quotes from the method's own paper.
     """
 
     name: str
@@ -50,14 +51,17 @@ class Table:
         columns (Mapping[str, str]): Networks or data sets to train, by the name they have in configs.
         rows (Mapping[str, Row]): By the name that ``--rows`` knows.
         default_columns (tuple[str, ...]): Columns that the paper has; the others are the same ablation elsewhere.
-        epsilons (tuple[float, ...]): Sizes of an FGSM attack, each a column of the result; empty: clean accuracy.
+        numbers (Mapping[str, str]): If a run gives several numbers: what the report calls each, and its name among the
+            metrics of the test.
+        attack (bool): Whether the numbers are accuracies under FGSM, by eps. Defaults to False.
     """
 
     title: str
     columns: Mapping[str, str]
     rows: Mapping[str, Row]
     default_columns: tuple[str, ...]
-    epsilons: tuple[float, ...] = ()
+    numbers: Mapping[str, str] = field(default_factory=dict)
+    attack: bool = False
 
 
 def config_file(method: str, column: str) -> str:
@@ -73,10 +77,9 @@ def config_file(method: str, column: str) -> str:
     return f'{method}_{column}_imagenet.py'
 
 
-def row(name: str, config: str | None, columns, numbers: str = '', **overrides) -> Row:
-    """A row whose ``numbers`` are the paper's, one a column, separated by ``|``; ``-`` for none."""
-    paper = dict(zip(columns, (number.strip() for number in numbers.split('|')), strict=False))
-    paper = {column: number for column, number in paper.items() if number not in ('', '-')}
+def row(name: str, config: str | None, columns: Mapping[str, str], numbers: str = '', **overrides) -> Row:
+    """A row whose ``numbers`` are the paper's, one a column, separated by ``|``; none for a row that it does not have."""
+    paper = dict(zip(columns, map(str.strip, numbers.split('|')), strict=True)) if numbers else {}
     return Row(name, config, {f'model.{key}': value for key, value in overrides.items()}, paper)
 
 
@@ -203,17 +206,18 @@ TABLES = {
         tuple(FINE_GRAINED),
     ),
     'table3': Table(
-        'Table 3: top-1 accuracy (%) on ImageNet',
+        'Table 3: accuracy (%) on ImageNet',
         R50,
         {
-            'baseline': row('ResNet-50', 'baseline', R50, '77.08'),
-            'mixup': row('+Mixup', 'mixup', R50, '77.51'),
-            'manifoldmixup': row('+Manifold Mixup', 'manifoldmixup', R50, '77.43'),
-            'frskd': row('+FRSKD', None, R50, '76.92'),
-            'frskd+mixup': row('+FRSKD+Mixup', None, R50, '77.79'),
-            'mixskd': row('+MixSKD', 'mixskd', R50, '78.76'),
+            'baseline': row('ResNet-50', 'baseline', TOP1_AND_TOP5, '77.08 | 93.20'),
+            'mixup': row('+Mixup', 'mixup', TOP1_AND_TOP5, '77.51 | 93.72'),
+            'manifoldmixup': row('+Manifold Mixup', 'manifoldmixup', TOP1_AND_TOP5, '77.43 | 93.68'),
+            'frskd': row('+FRSKD', None, TOP1_AND_TOP5, '76.92 | 92.96'),
+            'frskd+mixup': row('+FRSKD+Mixup', None, TOP1_AND_TOP5, '77.79 | 93.64'),
+            'mixskd': row('+MixSKD', 'mixskd', TOP1_AND_TOP5, '78.76 | 94.40'),
         },
         tuple(R50),
+        TOP1_AND_TOP5,
     ),
     'table3-transfer': Table(
         'Table 3: box mAP (%) of Cascade R-CNN on COCO, mIoU (%) of DeepLabV3',
@@ -255,6 +259,7 @@ TABLES = {
         },
         ('wrn16-2',),
         EPSILONS,
+        attack=True,
     ),
     'table5-temperature': Table(
         'Table 5, middle: temperature, top-1 accuracy (%)',

@@ -40,7 +40,8 @@ def test_a_tenth_of_the_epochs():
     assert (warm_up.begin, warm_up.end) == (0, 1) and decay.milestones == [10, 16]
     # lr of iteration t: 0.1 (t + 1) / 391
     assert warm_up.start_factor == pytest.approx(1 / 391)
-    assert cfg.train_cfg.val_interval <= 20
+    # 5 of 205
+    assert cfg.train_cfg.val_interval == cfg.default_hooks.checkpoint.interval == 1
 
 
 def test_a_subset_shortens_the_warm_up_too():
@@ -89,3 +90,8 @@ def test_says_what_it_is():
     assert str(Budget()) == 'the full recipe'
     assert str(Budget(0.1)) == '10 % of the epochs'
     assert str(Budget(0.25, 8)) == '25 % of the epochs, 1/8 of the training images'
+
+
+def test_a_tiny_budget_of_a_cosine_still_builds():
+    cosine = scaled('mixskd_r50_imagenet.py', '0.003').param_scheduler[1]
+    assert (cosine.begin, cosine.end, cosine.T_max) == (1, 2, 1)

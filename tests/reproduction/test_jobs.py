@@ -7,7 +7,7 @@ import tiny
 
 from mixskd_mm.errors import InputError
 from mixskd_mm.reproduction.budget import Budget
-from mixskd_mm.reproduction.jobs import Job, list_jobs, metrics_of, run_job
+from mixskd_mm.reproduction.jobs import Job, list_jobs, metrics_of
 
 CONFIGS = tiny.ROOT / 'configs'
 
@@ -85,11 +85,20 @@ def test_what_a_table_shows_of_the_metrics():
     assert metrics_of(Job('table3-transfer', 'mixup', 'coco-stuff164k', 0), stuff) == {'coco-stuff164k': 33.4}
 
 
-def test_a_folder_with_another_run_is_left_alone(tmp_path):
-    job = Job('table1', 'mixup', 'r18', 0)
-    config = (tmp_path / job.folder).with_suffix('.py')
-    config.parent.mkdir(parents=True)
-    config.write_text('model = dict(type="ImageClassifier")\n')
-    with pytest.raises(InputError, match=r'seed0\.py is the config of another run: remove it and'):
-        run_job(job, tiny.ROOT, tmp_path, gpus=1)
-    assert list(config.parent.iterdir()) == [config]
+def test_imagenet_has_two_numbers():
+    metrics = {'accuracy/top1': 78.5, 'accuracy/top5': 94.0}
+    assert metrics_of(Job('table3', 'mixup', 'r50', 0), metrics) == {'top-1': 78.5, 'top-5': 94.0}
+
+
+def test_rows_and_networks_named_twice_are_trained_once():
+    assert len(list_jobs('table1', ['mixup', 'mixup'], ['r18', 'r18'], seeds=2)) == 2
+
+
+def test_refuses_a_stage_that_no_network_has():
+    with pytest.raises(InputError, match='--rows 4 --nets wrn16-2: only r18 and r50 have a fourth stage'):
+        list_jobs('table5-stage', ['4'], ['wrn16-2'])
+
+
+def test_checkpoints_name_recipe_and_seed():
+    """ProvenanceHook writes the name of the config."""
+    assert Job('table1', 'mixup', 'r18', 2).config_file.name == 'mixup_r18_cifar100_seed2.py'

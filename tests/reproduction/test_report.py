@@ -27,7 +27,7 @@ def test_a_report(tmp_path):
     jobs = list_jobs('table1', ['mixup', 'cutmix', 'mixskd'], ['r18'], seeds=2, budget=Budget(0.5))
     top1 = {('mixup', 0): 78.0, ('mixup', 1): 79.0, ('mixskd', 0): 80.5}
     results = {
-        job: dict(metrics={'accuracy/top1': top1[job.row, job.seed]}, commit='1.0+abc')
+        job: dict(metrics={'accuracy/top1': top1[job.row, job.seed]}, code='1.0+abc', gpus=1)
         for job in jobs
         if (job.row, job.seed) in top1
     }
@@ -50,17 +50,32 @@ def test_a_report(tmp_path):
 def test_fgsm_has_a_part_for_each_eps(tmp_path):
     job = Job('table5-fgsm', 'mixskd', 'wrn16-2', 0)
     metrics = {'0.0001': 68.0, '0.001': 66.0, '0.01': 46.0, '0.1': 15.0}
-    markdown, _ = write_report('table5-fgsm', [job], {job: dict(metrics=metrics, commit='1')}, Budget(), '', tmp_path)
+    markdown, _ = write_report(
+        'table5-fgsm', [job], {job: dict(metrics=metrics, code='1', gpus=1)}, Budget(), '', tmp_path
+    )
     text = markdown.read_text()
     assert '## WRN-16-2, eps = 0.01\n' in text
     assert '| +MixSKD | 46.00 | 46.8 | -0.80 | 46.00 (seed 0) |' in text
     assert '| +MixSKD | 15.00 | 15.3 | -0.30 | 15.00 (seed 0) |' in text
     assert '| +CS-KD+Mixup | quoted only | 13.0 | - | - |' in text
+    assert 'eps is in image values from 0 to 1' in text
 
 
 def test_other_networks_are_not_compared_with_the_papers(tmp_path):
     job = Job('table5-fgsm', 'mixskd', 'r18', 0)
     metrics = {'0.0001': 68.0, '0.001': 66.0, '0.01': 46.0, '0.1': 15.0}
-    markdown, _ = write_report('table5-fgsm', [job], {job: dict(metrics=metrics, commit='1')}, Budget(), '', tmp_path)
+    markdown, _ = write_report(
+        'table5-fgsm', [job], {job: dict(metrics=metrics, code='1', gpus=1)}, Budget(), '', tmp_path
+    )
     text = markdown.read_text()
     assert '| +MixSKD | 46.00 | - | - | 46.00 (seed 0) |' in text and 'quoted only |' not in text
+
+
+def test_says_when_the_batch_was_not_the_recipes(tmp_path):
+    jobs = list_jobs('table3', ['mixskd'], seeds=1)
+    metrics = {'accuracy/top1': 78.0, 'accuracy/top5': 94.0}
+    for gpus, said in [(8, False), (4, True)]:
+        results = {jobs[0]: dict(metrics=metrics, code='1', gpus=gpus)}
+        text = write_report('table3', jobs, results, Budget(), '', tmp_path)[0].read_text()
+        assert ('Trained with 4 process(es) where the recipe has 8 GPUs.' in text) == said
+    assert '## ResNet-50, ImageNet, top-5\n' in text and '| +MixSKD | 94.00 | 94.40 | -0.40 | 94.00 (seed 0) |' in text

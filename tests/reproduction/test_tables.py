@@ -39,9 +39,9 @@ def test_margins_over_the_second_best_of_table_2():
 
 
 def test_margins_of_table_3():
-    """Section 4.2: 0.97 on ImageNet; 0.4 mAP; 1.68, 2.65 and 3.04 mIoU over the second best."""
-    for table, margins in [('table3', [0.97]), ('table3-transfer', [0.4, 1.68, 2.65, 3.04])]:
-        rows, columns = TABLES[table].rows, TABLES[table].columns
+    """Section 4.2: 0.97 on ImageNet, top-5 from Table 3; 0.4 mAP; 1.68, 2.65 and 3.04 mIoU over the second best."""
+    for table, margins in [('table3', [0.97, 0.68]), ('table3-transfer', [0.4, 1.68, 2.65, 3.04])]:
+        rows, columns = TABLES[table].rows, TABLES[table].numbers or TABLES[table].columns
         best = [max(mean(table, row, c) for row in rows if row != 'mixskd') for c in columns]
         assert [mean(table, 'mixskd', c) - b for c, b in zip(columns, best)] == pytest.approx(margins)
 
@@ -67,7 +67,12 @@ def test_the_best_of_table_5_is_the_default():
         assert not TABLES[table].rows[best].overrides
     # Section 4.3, FGSM at eps = 0.0001 and 0.1.
     fgsm = TABLES['table5-fgsm'].rows
-    assert fgsm['mixskd'].paper == {0.0001: '67.7', 0.001: '65.5', 0.01: '46.8', 0.1: '15.3'}
+    assert fgsm['mixskd'].paper == {
+        'eps = 0.0001': '67.7',
+        'eps = 0.001': '65.5',
+        'eps = 0.01': '46.8',
+        'eps = 0.1': '15.3',
+    }
     assert all(
         float(fgsm['mixskd'].paper[eps]) > float(row.paper[eps])
         for row in fgsm.values()

@@ -43,7 +43,7 @@ def block(state, prefix, dilation=1):
 
 
 def reference(state, x):
-    """The head in eval mode, as methods.md 8.1 describes it: ASPP, projection, 3x3, classifier."""
+    """The head in eval mode, as the authors' code has it: ASPP, projection, 3x3, classifier."""
     pooled = block(state, 'image_pool.1')(x.mean((2, 3), keepdim=True))
     branches = [pooled.expand(-1, -1, *x.shape[2:])]
     branches += [block(state, f'aspp_modules.{i}', dilation)(x) for i, dilation in enumerate(DILATIONS)]

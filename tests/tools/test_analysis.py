@@ -302,3 +302,8 @@ def test_a_folder_that_cannot_be_made(trained, tmp_path, monkeypatch):
     (tmp_path / 'out').write_text('a file')
     message = tiny.error_of('analysis/fgsm.py', *trained, '--out', tmp_path / 'out', monkeypatch=monkeypatch)
     assert message == f'error: --out {tmp_path}/out cannot be made: File exists'
+
+
+@pytest.mark.parametrize('tool', ['miss_rate', 'linearity'])
+def test_a_negative_seed(trained, error_of, tool):
+    assert error_of(tool, *trained, '--seed', '-1') == 'error: --seed -1: expected a number >= 0'

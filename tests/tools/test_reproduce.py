@@ -47,7 +47,7 @@ def wait_for(path, process, seconds=120):
         time.sleep(0.02)
 
 
-def test_two_rows_of_table_1_with_a_kill_and_a_resume(tmp_path, env, monkeypatch):
+def test_two_rows_of_table_1_with_a_kill_and_a_resume(tmp_path, env):
     runs = tmp_path / 'runs'
     baseline, mixskd = (runs / f'{method}_r18_cifar100-0.03-epochs-1of1' / 'seed0' for method in ('baseline', 'mixskd'))
 
@@ -72,8 +72,7 @@ def test_two_rows_of_table_1_with_a_kill_and_a_resume(tmp_path, env, monkeypatch
     process.communicate()
     assert not (mixskd / 'result.json').exists() and not (mixskd / 'epoch_6.pth').exists()
 
-    # In this process, since it reads no config.
-    tiny.run_script('tools/reproduce.py', *arguments(runs, '--report'), monkeypatch=monkeypatch)
+    tiny.succeed('reproduce.py', *arguments(runs, '--report'), cwd=tmp_path, env=env)
     assert '1 of 2 runs are done' in (runs / 'table1.md').read_text()
 
     second = tiny.succeed('reproduce.py', *arguments(runs), cwd=tmp_path, env=env).stdout
@@ -106,6 +105,26 @@ def test_two_rows_of_table_1_with_a_kill_and_a_resume(tmp_path, env, monkeypatch
     text = (runs / 'table5-fgsm.md').read_text()
     for eps, top1 in zip(('0.0001', '0.001', '0.01', '0.1'), attacked['top1'], strict=True):
         assert f'## ResNet-18, eps = {eps}\n\n| method' in text and f'| Baseline | {top1:.2f} | - | - |' in text
+
+
+def test_sigterm_ends_the_training_of_several_processes(tmp_path, env):
+    """torchrun's workers are in sessions of their own."""
+    runs = tmp_path / 'runs'
+    folder = runs / 'baseline_r18_cifar100-0.5-epochs-1of1' / 'seed0'
+    options = ['--rows', 'baseline', '--nets', 'r18', '--seeds', '1', '--budget', '0.5', '--gpus', '2']
+    command = [sys.executable, str(TOOL), 'table1', *options, '--work-dir', str(runs), '--cfg-options', *OPTIONS]
+    env['PORT'] = tiny.free_port()
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    wait_for(folder / 'epoch_1.pth', process)
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+    last = sorted(folder.glob('epoch_*.pth'))
+    running = [path.read_bytes() for path in Path('/proc').glob('[0-9]*/cmdline')]
+    assert not any(str(folder).encode() in line for line in running)
+    assert sorted(folder.glob('epoch_*.pth')) == last and not (folder / 'result.json').exists()
 
 
 def test_slurm_gets_one_array_whose_tasks_are_the_runs(tmp_path, env):
@@ -149,6 +168,9 @@ def test_slurm_gets_one_array_whose_tasks_are_the_runs(tmp_path, env):
         (['table1', '--task', '108'], '--task 108: expected 0 to 107'),
         (['table3-transfer', '--seeds', '1'], 'is not done: run `tools/reproduce.py table3` before'),
         (['table3-transfer', '--subset', '2'], '--subset 2: expected a table of classification'),
+        (['table1', '--gpus', '0'], '--gpus 0: expected at least 1'),
+        (['table1', '--cfg-options', 'param_scheduler.7.end=1'], "--cfg-options {'param_scheduler.7.end': 1}: "),
+        (['table5-stage', '--rows', '4', '--nets', 'wrn16-2'], 'only r18 and r50 have a fourth stage'),
         (['table1', '--slurm', 'gpu'], '--slurm gpu: there is no sbatch here'),
     ],
 )
