@@ -67,7 +67,8 @@ def test_two_rows_of_table_1_with_a_kill_and_a_resume(tmp_path, env):
         text=True,
         start_new_session=True,
     )
-    wait_for(mixskd / 'epoch_1.pth', process)
+    # Then the first one is complete.
+    wait_for(mixskd / 'epoch_2.pth', process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert not (mixskd / 'result.json').exists() and not (mixskd / 'epoch_6.pth').exists()
