@@ -49,6 +49,8 @@ def describe_input_error(error: Exception) -> str | None:
     if isinstance(error, RuntimeError) and message.startswith('Cannot find CIFAR'):
         # Also what mmpretrain says of files that are there, but damaged.
         return f'{message.partition(", you can")[0]}: expected the published files, which have known checksums'
+    if isinstance(error, AssertionError) and 'AmpOptimizerWrapper' in message and 'only available' in message:
+        return 'optim_wrapper.type=AmpOptimWrapper found no GPU: expected one for mixed precision (configs/fast, --amp)'
     if isinstance(error, KeyError) and 'registry. Please check' in message:
         return f'{message.strip(chr(39)).split(" registry. ")[0]} registry: expected the name of a registered class'
     if isinstance(error, TypeError) and '__init__() got an unexpected keyword argument' in message:

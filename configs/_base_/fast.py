@@ -14,7 +14,7 @@ model_wrapper_cfg = dict(
     type='MMDistributedDataParallel',
     # Each process keeps its own BN statistics, as without this file.
     broadcast_buffers=False,
-    # Gradients are views of the buckets that are reduced: one copy of each less.
+    # Gradients are views of the buckets that are reduced, not copied from there.
     gradient_as_bucket_view=True,
     # The same parameters get a gradient in each step, so nothing has to be looked for.
     static_graph=True,
@@ -29,7 +29,7 @@ fast = dict(
         # One operation for all parameters.
         optimizer=dict(fused=True),
     ),
-    # Convolutions on tensor cores work on this memory format.
+    # The memory format that convolutions on tensor cores want.
     default_hooks=dict(channels_last=dict(type='ChannelsLastHook')),
     # Tries cuDNN's algorithms once for each shape of images.
     env_cfg=dict(cudnn_benchmark=True),

@@ -1,17 +1,21 @@
 from .backbone_weights import BackboneWeightsHook
+from .channels_last import ChannelsLastHook
 from .checkpoint_keys import CheckpointKeysHook
 from .deferred_log import DeferredRuntimeInfoHook
 from .epoch_seed import EpochSeedHook, keep_loader_seed
 from .finite_checkpoint import FiniteCheckpointHook
+from .freed_memory import KeepFreedMemoryHook
 from .provenance import ProvenanceHook
 from .recipe_check import RecipeCheckHook
 
 __all__ = [
     'BackboneWeightsHook',
+    'ChannelsLastHook',
     'CheckpointKeysHook',
     'DeferredRuntimeInfoHook',
     'EpochSeedHook',
     'FiniteCheckpointHook',
+    'KeepFreedMemoryHook',
     'ProvenanceHook',
     'RecipeCheckHook',
     'keep_loader_seed',

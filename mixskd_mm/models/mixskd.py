@@ -22,6 +22,7 @@ from .heads import SelfTeacher
 from .losses import cross_entropy, discriminator_loss, feature_loss, kd_loss, mixed_cross_entropy
 from .mixture import Mixture
 from .preprocessor import MixupDataPreprocessor
+from .recompute import checkpoint_blocks
 from .stages import AuxiliaryBranch, global_average_pool, stage_names, stage_outputs
 
 
@@ -34,7 +35,9 @@ class MixSKDClassifier(ImageClassifier):
     ``discriminators.``.
 
     Args:
-        backbone (dict | nn.Module): One that can be cut into stages: mmpretrain's ResNet family.
+        backbone (dict | nn.Module): One that can be cut into stages: mmpretrain's ResNet family, or one of
+            ``mixskd_mm.models.backbones``. A ResNet's ``with_cp=True`` checkpoints the activations of its blocks and of the
+            branches'.
         neck (dict | nn.Module): As for ``ImageClassifier``: ``GlobalAveragePooling``.
         head (dict | nn.Module): A ``LinearClsHead`` with a plain ``CrossEntropyLoss``.
         pretrained (str, optional): Checkpoint of the whole model. Defaults to None.
@@ -94,6 +97,7 @@ class MixSKDClassifier(ImageClassifier):
         self.feature_weight = check_number(f'{self_name} feature_weight', feature_weight)
         self.dis_weight = check_number(f'{self_name} dis_weight', dis_weight)
         self.logit_weight = check_logit_weight(logit_weight)
+        checkpoint_blocks(self.backbone)
         num_stages = len(stage_names(self.backbone))
         self.teacher_stages = check_teacher_stages(teacher_stages, num_stages)
         self._check_parts()

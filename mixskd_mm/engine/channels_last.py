@@ -1,0 +1,31 @@
+"""Run a model's convolutions in the channels_last memory format."""
+
+from __future__ import annotations
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from torch import Tensor, nn
+
+
+def use_channels_last(model: nn.Module) -> None:
+    """Give ``model.backbone`` its images ``(N, C, H, W)`` laid out in memory as ``(N, H, W, C)``.
+
+    A convolution answers in the format of its input, so all feature maps follow. The weights stay as they are: a
+    distributed wrapper and a fused optimiser rely on the format that they were built with, and do not notice another one.
+    """
+    model.backbone.register_forward_pre_hook(channels_last_images)
+
+
+def channels_last_images(backbone: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
+    images, *others = args
+    return images.contiguous(memory_format=torch.channels_last), *others
+
+
+@HOOKS.register_module()
+class ChannelsLastHook(Hook):
+    """:func:`use_channels_last` for a run. Weights and checkpoints are those of a run without it."""
+
+    def before_train(self, runner) -> None:
+        use_channels_last(runner.model.module if is_model_wrapper(runner.model) else runner.model)
