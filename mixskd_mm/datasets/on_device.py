@@ -6,6 +6,7 @@ import torch
 from mmengine.dataset import BaseDataset
 from mmengine.registry import FUNCTIONS
 from mmpretrain.registry import DATASETS
+from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from mixskd_mm.errors import InputError
@@ -57,11 +58,11 @@ class OnDeviceDataset:
         if self.images is not None:
             return
         self.dataset.full_init()
-        images, self.samples = [], []
+        images, self.labels = [], []
         for i in range(len(self.dataset)):
             packed = self.dataset[i]
             images.append(packed['inputs'])
-            self.samples.append(packed['data_samples'])
+            self.labels.append(packed['data_samples'].gt_label)
         sizes = sorted({tuple(image.shape) for image in images})
         if len(sizes) != 1:
             raise InputError(f'OnDeviceDataset got images of the sizes {sizes}: expected one size')
@@ -105,8 +106,9 @@ class OnDeviceDataset:
             where = where.pin_memory().to(self.device, non_blocking=True)
         index, rows, columns = where.split([1, height, width], dim=1)
         crops = self.images[index[:, :, None], rows[:, :, None], columns[:, None, :]]
-        # The data preprocessor copies the samples, so they need not be copied here.
-        return dict(inputs=crops.permute(0, 3, 1, 2), data_samples=[self.samples[i] for i in indices])
+        # Anew, since preprocessors write into them.
+        samples = [DataSample(gt_label=self.labels[i]) for i in indices]
+        return dict(inputs=crops.permute(0, 3, 1, 2), data_samples=samples)
 
 
 @FUNCTIONS.register_module()

@@ -105,4 +105,4 @@ class ManifoldMixupClassifier(ImageClassifier):
             finally:
                 handle.remove()
         logits = self.head(features)
-        return {'loss': mixed_cross_entropy(logits, hard_labels(data_samples), mixture)}
+        return {'loss': mixed_cross_entropy(logits, hard_labels(data_samples, logits.device), mixture)}

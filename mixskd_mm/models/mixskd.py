@@ -188,7 +188,7 @@ class MixSKDClassifier(ImageClassifier):
         self, inputs: Tensor, data_samples: list[DataSample], mixture: Mixture | None
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The terms of Eq. (13), and what is logged beside them: lam and top-1 in percent of each head on clean images."""
-        labels = hard_labels(data_samples)
+        labels = hard_labels(data_samples, inputs.device)
         if mixture is None:
             mixture = self.data_preprocessor.draw(len(inputs))
         weight, T = self.logit_weight, self.temperature
@@ -281,9 +281,9 @@ def top1(logits: Tensor, labels: Tensor) -> Tensor:
 
 # Data samples are Python objects: a compiler would specialise on each of them.
 @torch.compiler.disable
-def hard_labels(data_samples: list[DataSample]) -> Tensor:
-    """Class indices ``(N, )`` of the samples."""
-    return torch.cat([sample.gt_label for sample in data_samples])
+def hard_labels(data_samples: list[DataSample], device: torch.device) -> Tensor:
+    """Class indices ``(N, )`` of the samples, on ``device``; the host does not wait for the copy."""
+    return torch.cat([sample.gt_label for sample in data_samples]).to(device, non_blocking=True)
 
 
 def check_logit_weight(logit_weight: float | dict) -> dict[str, float]:

@@ -62,6 +62,8 @@ class MixupDataPreprocessor(ClsDataPreprocessor):
                 'itself (with alpha) and needs the clean ones too'
             )
         super().__init__(num_classes=num_classes, **kwargs)
+        # The host does not wait until the images are there; they come from pinned memory.
+        self._non_blocking = True
 
     def draw(self, batch_size: int) -> Mixture:
         """Draw the mixture of a batch of ``batch_size`` clean images, on this module's device."""
@@ -79,13 +81,13 @@ class MixupDataPreprocessor(ClsDataPreprocessor):
         Returns:
             dict: ``inputs`` of shape ``(N, 3, H, W)``, ``data_samples`` and, in training, ``mixture``.
         """
-        if training:
-            # Before the labels move to the device: reading them there would wait for it.
-            check_labels(data['data_samples'], self.num_classes)
-        data = super().forward(data, training)
-        if training:
-            data['mixture'] = self.draw(len(data['inputs']))
-        return data
+        if not training:
+            return super().forward(data, training)
+        samples = data['data_samples']
+        check_labels(samples, self.num_classes)
+        # Without the samples, whose labels would move to the device, and the host wait for them.
+        data = super().forward(dict(inputs=data['inputs']), training)
+        return dict(data, data_samples=samples, mixture=self.draw(len(data['inputs'])))
 
 
 def check_labels(data_samples: Sequence[DataSample], num_classes: int | None) -> None:

@@ -14,6 +14,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.datasets import BaseDataset
 from mmpretrain.registry import DATASETS
+from mmpretrain.structures import DataSample
 
 from mixskd_mm.errors import InputError
 
@@ -109,6 +110,15 @@ def test_without_augmentation_it_is_the_data_set():
     assert torch.equal(dataset[1]['inputs'], plain[1]['inputs'])
 
 
+def test_samples_are_new_in_each_batch():
+    """Preprocessors write into them, such as a mixed label, which the next epoch must not find."""
+    dataset = build()
+    sample = dataset.__getitems__([2])['data_samples'][0]
+    sample.set_gt_score(torch.ones(N)).set_gt_label(5)
+    again = dataset.__getitems__([2])['data_samples'][0]
+    assert list(again.keys()) == ['gt_label'] and again.gt_label.item() == 2
+
+
 def test_draws_depend_on_the_seed_alone():
     dataset = build(padding=PAD, flip_prob=0.5)
     one, other, third = (
@@ -125,7 +135,13 @@ def test_refuses(wrong):
 
 
 def test_refuses_images_of_several_sizes():
-    dataset = Arrays([lambda results: dict(inputs=torch.zeros(3, 4 + results['gt_label'] % 2, 4), data_samples=0)])
+    dataset = Arrays(
+        [
+            lambda results: dict(
+                inputs=torch.zeros(3, 4 + results['gt_label'] % 2, 4), data_samples=DataSample(gt_label=torch.zeros(1))
+            )
+        ]
+    )
     with pytest.raises(InputError, match=r'images of the sizes \[\(3, 4, 4\), \(3, 5, 4\)\]: expected one size'):
         DATASETS.build(dict(type='OnDeviceDataset', dataset=dataset, device='cpu')).full_init()
 

@@ -197,8 +197,9 @@ def test_a_step_reads_nothing_back(released, build_mixskd, mixskd_cfg, make_batc
     model.to('meta')
     optimizer = dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=1e-4)
     wrapper = build_optim_wrapper(model, dict(type='OptimWrapper', optimizer=optimizer))
+    images, samples = make_batch()
+    # A data set that keeps its samples gives the same ones again.
     for _ in range(2):
-        images, samples = make_batch()
         logs = model.train_step(dict(inputs=images, data_samples=samples), wrapper)
     assert {value.device.type for value in logs.values()} == {'meta'}
     with pytest.raises(RuntimeError, match='meta'):

@@ -35,7 +35,7 @@ class ReleasedGraph(MixSKDClassifier):
     def loss(self, inputs: Tensor, data_samples: list[DataSample], mixture: Mixture | None = None) -> dict[str, Tensor]:
         if mixture is None:
             mixture = self.data_preprocessor.draw(len(inputs))
-        return released_losses(self, inputs, hard_labels(data_samples), mixture)
+        return released_losses(self, inputs, hard_labels(data_samples, inputs.device), mixture)
 
 
 def released_losses(model: MixSKDClassifier, images: Tensor, labels: Tensor, mixture: Mixture) -> dict[str, Tensor]:
