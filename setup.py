@@ -65,8 +65,6 @@ setup(
     install_requires=[
         *requirements('torch', 'torchvision', 'mmengine', 'mmcv', 'mmpretrain'),
         'numpy>=2.2,<3',
-        'matplotlib',
-        'rich',
     ],
     extras_require={
         'detection': requirements('mmdet'),

@@ -18,8 +18,6 @@ from pathlib import Path
 
 from report import METHODS, STARTS, TASKS, classification_table, draw_curves, draw_transfer, transfer_table
 
-from mixskd_mm.tool_runs import last_checkpoint, run_tool
-
 ROOT = Path(__file__).resolve().parents[2]
 OUT = Path('work_dirs/quickstart')
 SEEDS = (0, 1, 2)
@@ -27,12 +25,17 @@ SEEDS = (0, 1, 2)
 
 def run(log: Path, *command: str) -> None:
     """Run one of the tools from the repository's root, its output in ``log``; stop with the log's end if it fails."""
+    # Not for --help: it imports the libraries.
+    from mixskd_mm.tool_runs import run_tool
+
     # One thread each: the runs share the cores among them.
     run_tool(ROOT / log, 'python', *command, cwd=ROOT, env=dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE'))
 
 
 def checkpoint_of(folder: Path) -> str:
     """The last checkpoint in a work directory, relative to the repository's root."""
+    from mixskd_mm.tool_runs import last_checkpoint
+
     return os.path.relpath(last_checkpoint(ROOT / folder), ROOT)
 
 
