@@ -64,6 +64,11 @@ def last_line(error: Exception) -> str:
     return lines[0] if len(lines) == 1 else lines[-1].split('Error: ', 1)[-1]
 
 
+def cores() -> int:
+    """Number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
 class Settings(DictAction):
     """``KEY=VALUE`` arguments as a dict. Raises InputError for one without ``=``."""
 

@@ -15,7 +15,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from rich.progress import track
 from torch.utils.data import DataLoader
 
-from mixskd_mm.cli import Settings, describe_input_error, exit_on_input_error, last_line, load_config
+from mixskd_mm.cli import Settings, cores, describe_input_error, exit_on_input_error, last_line, load_config
 from mixskd_mm.datasets.folders import check_dataset, plain_datasets, type_name
 from mixskd_mm.engine.recipe_check import describe
 from mixskd_mm.errors import InputError
@@ -200,7 +200,7 @@ def check_images(dataset, num_classes: int, samples: int) -> list[str]:
         return []
     indices = np.unique(np.linspace(0, len(dataset) - 1, min(samples, len(dataset))).astype(int)).tolist()
     # Starting processes takes longer than reading a few images.
-    workers = len(os.sched_getaffinity(0)) if len(indices) > 1000 else 0
+    workers = cores() if len(indices) > 1000 else 0
     loader = DataLoader(
         Inspection(dataset, num_classes), batch_size=None, sampler=indices, num_workers=workers, collate_fn=list
     )

@@ -4,12 +4,11 @@
 import argparse
 import json
 import math
-from pathlib import Path
 
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
-from mixskd_mm.checkpoints.write import write_checked
+from mixskd_mm.checkpoints.write import write_text
 from mixskd_mm.cli import add_run_arguments, exit_on_input_error, load_config
 from mixskd_mm.datasets.folders import check_data_folders
 
@@ -30,7 +29,7 @@ def main() -> None:
     check_data_folders(cfg, ('test_dataloader',))
     metrics = Runner.from_cfg(cfg).test()
     if args.out and is_main_process():
-        write_checked(args.out, json.dumps(plain(metrics), indent=2) + '\n', lambda path: None, write_text)
+        write_text(args.out, json.dumps(plain(metrics), indent=2) + '\n')
 
 
 def plain(value):
@@ -42,10 +41,6 @@ def plain(value):
     if isinstance(value, list | tuple):
         return [plain(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def write_text(text: str, path: str) -> None:
-    Path(path).write_text(text)
 
 
 if __name__ == '__main__':

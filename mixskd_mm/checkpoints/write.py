@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -43,3 +44,8 @@ def write_checked(out: str, content, check: Callable[[str], None], save: Callabl
     finally:
         if os.path.exists(partial):
             os.remove(partial)
+
+
+def write_text(out: str, text: str) -> None:
+    """Write ``text`` to ``out``, all of it or nothing. Raises InputError as :func:`write_checked`."""
+    write_checked(out, text, lambda path: None, lambda text, path: Path(path).write_text(text))

@@ -13,7 +13,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mixskd_mm.checkpoints.write import write_checked
+from mixskd_mm.checkpoints.write import write_checked, write_text
 from mixskd_mm.cli import Settings, load_config
 from mixskd_mm.errors import InputError
 
@@ -145,7 +145,7 @@ def write_results(out: str, tool: str, results: dict, figure: Figure) -> None:
     figure.tight_layout()
     text = json.dumps(results, indent=2, allow_nan=False) + '\n'
     path = os.path.join(out, tool)
-    write_checked(f'{path}.json', text, lambda path: None, lambda text, path: Path(path).write_text(text))
+    write_text(f'{path}.json', text)
     write_checked(
         f'{path}.png', figure, lambda path: None, lambda figure, path: figure.savefig(path, format='png', dpi=120)
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 
-from mixskd_mm.checkpoints.write import write_checked
+from mixskd_mm.checkpoints.write import write_text
 from mixskd_mm.cli import read_config
 from mixskd_mm.errors import InputError
 from mixskd_mm.tool_runs import last_checkpoint, run_tool
@@ -32,10 +32,16 @@ def read_result(job: Job, root: Path, runs: Path) -> dict | None:
     Raises:
         InputError: if it was another run, with other settings, or the file is damaged.
     """
-    file = result_file(job, runs)
-    if not file.is_file():
+    if not result_file(job, runs).is_file():
         return None
     check_same_run(job, job.config(root / 'configs', runs), runs)
+    return load_result(result_file(job, runs))
+
+
+def load_result(file: Path) -> dict | None:
+    """What a result file holds, or None if there is none. Raises InputError if it is damaged."""
+    if not file.is_file():
+        return None
     try:
         return json.loads(file.read_text())
     except ValueError as error:
@@ -85,23 +91,19 @@ def run_job(job: Job, root: Path, runs: Path, gpus: int) -> dict:
     cfg = job.config(root / 'configs', runs)
     check_same_run(job, cfg, runs)
     with locked(folder):
-        done = read_result(job, root, runs)
+        done = load_result(result_file(job, runs))
         if done is not None:
             return done
         if not (folder / 'result.json').is_file():
-            write_checked(str(config), cfg, lambda path: None, lambda cfg, path: Path(path).write_text(cfg.pretty_text))
+            write_text(str(config), cfg.pretty_text)
             train(config, folder, root, gpus, validate=job.budget == Budget())
         checkpoint = last_checkpoint(folder)
         measure = attack if TABLES[job.table].attack else test
         metrics = measure(job, root, config, checkpoint, folder)
         code = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')['meta'].get('mixskd_mm', 'unknown')
         result = dict(metrics=metrics, seed=job.seed, gpus=gpus, code=code)
-        write_checked(str(result_file(job, runs)), result, lambda path: None, write_json)
+        write_text(str(result_file(job, runs)), json.dumps(result, indent=2) + '\n')
     return result
-
-
-def write_json(content: dict, path: str) -> None:
-    Path(path).write_text(json.dumps(content, indent=2) + '\n')
 
 
 def train(config: Path, folder: Path, root: Path, gpus: int, validate: bool) -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from mixskd_mm.cli import Settings, exit_on_input_error, load_config
+from mixskd_mm.cli import Settings, cores, exit_on_input_error, load_config
 from mixskd_mm.datasets.folders import check_data_folders
 from mixskd_mm.errors import InputError
 
@@ -166,12 +165,11 @@ def main() -> None:
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     check_data_folders(cfg, ('train_dataloader',))
     per_core, shares = time_loading(one_core_loader(cfg.train_dataloader), args.images)
-    cores = len(os.sched_getaffinity(0))
     print('| part | share of the time |\n|---|---|')
     for name, share in shares.items():
         print(f'| {name} | {share:.0%} |')
     print(f'\nA core decodes and augments {per_core:.0f} images/s; a GPU consumes {consumed:.0f} images/s.')
-    print('\n'.join(advice(per_core, shares, consumed, cfg.train_dataloader.num_workers, args.gpus, cores)))
+    print('\n'.join(advice(per_core, shares, consumed, cfg.train_dataloader.num_workers, args.gpus, cores())))
 
 
 if __name__ == '__main__':

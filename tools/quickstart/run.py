@@ -62,11 +62,6 @@ def draw_predictions(task: str) -> Path:
     return ROOT / folder
 
 
-def cores() -> int:
-    """Number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-
-
 class Progress:
     """Prints a line for each finished run."""
 
@@ -104,6 +99,8 @@ def main() -> None:
     print('[1/4] writing the digits, and scenes of digits on photographs', flush=True)
     run(OUT / 'digits.log', 'tools/quickstart/make_digits.py', str(OUT / 'digits'))
     run(OUT / 'scenes.log', 'tools/quickstart/make_scenes.py', str(OUT / 'scenes'))
+
+    from mixskd_mm.cli import cores
 
     # The slowest first: the cores then stay busy to the end.
     runs = [(method, seed) for method in reversed(METHODS) for seed in SEEDS]
