@@ -7,6 +7,8 @@ default_hooks = dict(
     runtime_info=dict(type='DeferredRuntimeInfoHook'),
     # The numbers to report are the last epoch's, so no best checkpoint is kept.
     checkpoint=dict(interval=1, max_keep_ckpts=2),
+    # On CPUs: memory that a step frees is used again by the next one.
+    memory=dict(type='KeepFreedMemoryHook'),
 )
 custom_hooks = [
     dict(type='EpochSeedHook'),

@@ -7,6 +7,7 @@ import platform
 
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
+from mmengine.runner import Runner
 
 # Parameters of glibc's mallopt(3).
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
@@ -31,7 +32,8 @@ def keep_freed_memory(keep: bool = True) -> None:
 
 @HOOKS.register_module()
 class KeepFreedMemoryHook(Hook):
-    """:func:`keep_freed_memory` for a run. The process keeps its largest size; on GPUs nothing gets faster."""
+    """:func:`keep_freed_memory` for a run on CPUs, whose process keeps its largest size. On GPUs it does nothing."""
 
-    def before_run(self, runner) -> None:
-        keep_freed_memory()
+    def before_run(self, runner: Runner) -> None:
+        if next(runner.model.parameters()).device.type == 'cpu':
+            keep_freed_memory()

@@ -22,7 +22,7 @@ from .heads import SelfTeacher
 from .losses import cross_entropy, discriminator_loss, feature_loss, kd_loss, mixed_cross_entropy
 from .mixture import Mixture
 from .preprocessor import MixupDataPreprocessor
-from .recompute import checkpoint_blocks
+from .recompute import checkpoint_activations
 from .stages import AuxiliaryBranch, global_average_pool, stage_names, stage_outputs
 
 
@@ -56,6 +56,9 @@ class MixSKDClassifier(ImageClassifier):
             ``f_logit``; one left out is 1. Defaults to 1.
         teacher_stages (Sequence[int], optional): Which F_k the self-teacher h reads, 1-based (Table 5, right). Defaults to
             None: all of them.
+        recompute_stages (Sequence[int]): Stages, 1-based, that are computed once more in the backward pass instead of kept
+            in memory, in the backbone and in the branches. Results are the same. ``backbone.with_cp=True`` has precedence.
+            Defaults to (): none.
         discriminator (dict, optional): Config of D_k without ``in_channels``. Defaults to ``dict(type='Discriminator')``.
 
     Raises:
@@ -78,6 +81,7 @@ class MixSKDClassifier(ImageClassifier):
         dis_weight: float = 1.0,
         logit_weight: float | dict = 1.0,
         teacher_stages: Sequence[int] | None = None,
+        recompute_stages: Sequence[int] = (),
         discriminator: dict | None = None,
     ) -> None:
         self_name = type(self).__name__
@@ -97,9 +101,11 @@ class MixSKDClassifier(ImageClassifier):
         self.feature_weight = check_number(f'{self_name} feature_weight', feature_weight)
         self.dis_weight = check_number(f'{self_name} dis_weight', dis_weight)
         self.logit_weight = check_logit_weight(logit_weight)
-        checkpoint_blocks(self.backbone)
         num_stages = len(stage_names(self.backbone))
-        self.teacher_stages = check_teacher_stages(teacher_stages, num_stages)
+        if teacher_stages is None:
+            teacher_stages = range(1, num_stages + 1)
+        self.teacher_stages = check_stages('teacher_stages', teacher_stages, num_stages, at_least=1)
+        checkpoint_activations(self.backbone, check_stages('recompute_stages', recompute_stages, num_stages))
         self._check_parts()
 
         num_classes, channels = self.head.num_classes, self.head.in_channels
@@ -297,15 +303,13 @@ def check_logit_weight(logit_weight: float | dict) -> dict[str, float]:
     return {term: check_number(f'MixSKDClassifier logit_weight.{term}', logit_weight.get(term, 1.0)) for term in terms}
 
 
-def check_teacher_stages(stages: Sequence[int] | None, num_stages: int) -> tuple[int, ...]:
-    """The stages that feed h, 1-based, all of them for None. Raises InputError if one is not in 1..num_stages."""
-    if stages is None:
-        return tuple(range(1, num_stages + 1))
+def check_stages(name: str, stages: Sequence[int], num_stages: int, at_least: int = 0) -> tuple[int, ...]:
+    """``at_least`` different stages, 1-based. Raises InputError, naming the argument, if one is not in 1..num_stages."""
     stages = tuple(stages) if isinstance(stages, Sequence) and not isinstance(stages, str) else (stages,)
     in_range = all(type(stage) is int and 1 <= stage <= num_stages for stage in stages)
-    if not in_range or not stages or len(set(stages)) < len(stages):
+    if not in_range or len(stages) < at_least or len(set(stages)) < len(stages):
         raise InputError(
-            f'MixSKDClassifier teacher_stages={stages!r}: expected different stages from 1 to {num_stages}, the number of '
+            f'MixSKDClassifier {name}={stages!r}: expected different stages from 1 to {num_stages}, the number of '
             'stages of the backbone'
         )
     return stages

@@ -1,11 +1,15 @@
 import platform
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import tiny
+from mmengine.config import Config
+from mmengine.registry import HOOKS
+from torch import nn
 
-from mixskd_mm.engine.freed_memory import keep_freed_memory
+from mixskd_mm.engine.freed_memory import KeepFreedMemoryHook, keep_freed_memory
 
 # In a process of its own: what other tests allocated would decide where new memory comes from.
 COUNT_PAGES = """
@@ -36,12 +40,28 @@ def test_freed_memory_is_used_again():
     assert returned >= 256 * 2**20 // 2**21 and kept < returned / 10
 
 
-def test_a_run_can_ask_for_it(tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr('mixskd_mm.engine.freed_memory.keep_freed_memory', lambda: asked.append(True))
-    options = {'train_cfg.max_epochs': 1, 'default_hooks.memory.type': 'KeepFreedMemoryHook'}
-    tiny.train(tiny.make_config(tmp_path, options))
+@pytest.fixture
+def asked(monkeypatch):
+    calls = []
+    monkeypatch.setattr('mixskd_mm.engine.freed_memory.keep_freed_memory', lambda: calls.append(True))
+    return calls
+
+
+def test_a_run_on_cpus_asks_for_it(asked, tmp_path):
+    tiny.train(tiny.make_config(tmp_path, {'train_cfg.max_epochs': 1}))
     assert asked == [True]
+
+
+@pytest.mark.parametrize('recipe', ['mixskd_r50_imagenet', 'cifar100/baseline_r18_cifar100', 'fine_grained/mixup_r18_cub'])
+def test_recipes_name_it(recipe):
+    cfg = Config.fromfile(tiny.ROOT / 'configs' / f'{recipe}.py')
+    assert HOOKS.get(cfg.default_hooks.memory.type) is KeepFreedMemoryHook
+
+
+@pytest.mark.parametrize('device, calls', [('cpu', [True]), ('meta', [])])
+def test_elsewhere_it_does_nothing(device, calls, asked):
+    KeepFreedMemoryHook().before_run(SimpleNamespace(model=nn.Linear(1, 1, device=device)))
+    assert asked == calls
 
 
 @pytest.mark.parametrize('keep', [True, False])

@@ -80,9 +80,10 @@ def test_the_released_graph_reads_whole_maps(build_mixskd, mixskd_cfg, make_batc
 
 
 def checkpointed(model, build_mixskd, **kwargs):
-    """A model with the same weights that checkpoints its blocks."""
-    backbone = dict(kwargs.pop('backbone', {}), with_cp=True)
-    other = build_mixskd(backbone=backbone, **kwargs).to(next(model.parameters()).dtype)
+    """A model with the same weights that checkpoints its blocks, or the stages ``recompute_stages``."""
+    if 'recompute_stages' not in kwargs:
+        kwargs['backbone'] = dict(kwargs.get('backbone', {}), with_cp=True)
+    other = build_mixskd(**kwargs).to(next(model.parameters()).dtype)
     other.load_state_dict(model.state_dict())
     return other
 
@@ -92,6 +93,13 @@ def test_checkpointing_changes_no_loss_gradient_or_running_statistic(depth, buil
     kwargs = dict(backbone=dict(depth=depth), head=dict(in_channels=64 if depth == 18 else 256))
     model = build_mixskd(**kwargs).double()
     assert_same_training(model, checkpointed(model, build_mixskd, **kwargs), make_batch(dtype=torch.float64))
+
+
+@pytest.mark.parametrize('stages', [[1], [4, 2]])
+def test_neither_does_checkpointing_some_stages(stages, build_mixskd, make_batch):
+    model = build_mixskd().double()
+    other = checkpointed(model, build_mixskd, recompute_stages=stages)
+    assert_same_training(model, other, make_batch(dtype=torch.float64))
 
 
 def bytes_kept(model, batch):
@@ -116,8 +124,30 @@ def test_checkpointing_keeps_the_input_of_each_block(build_mixskd, make_batch):
     assert bytes_kept(checkpointed(model, build_mixskd), batch) < 0.45 * bytes_kept(model, batch)
 
 
-def test_checkpointing_reaches_every_block_of_backbone_and_branches(build_mixskd, make_batch):
-    model = build_mixskd(backbone=dict(with_cp=True))
+def test_a_recomputed_stage_keeps_its_input(build_mixskd, make_batch):
+    """Of the first stage, two blocks of 8 channels: not its eight maps but the last, which stage 2 needs too."""
+    model, (images, samples) = build_mixskd(), make_batch(size=64)
+    kept = [bytes_kept(m, (images, samples)) for m in (model, checkpointed(model, build_mixskd, recompute_stages=[1]))]
+    one_map = 4 * 2 * len(images) * 8 * 64 * 64
+    assert kept[0] - kept[1] == pytest.approx(7 * one_map, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    'arguments, stages',
+    [
+        (dict(backbone=dict(with_cp=True)), (1, 2, 3, 4)),
+        (dict(recompute_stages=[1, 2, 3, 4]), (1, 2, 3, 4)),
+        (dict(recompute_stages=[1]), (1,)),
+        (dict(recompute_stages=[4, 2]), (2, 4)),
+        # Not once more for being in a stage and in a block.
+        (dict(backbone=dict(with_cp=True), recompute_stages=[1]), (1, 2, 3, 4)),
+        (dict(), ()),
+    ],
+)
+def test_checkpointing_reaches_every_block_of_its_stages_in_backbone_and_branches(
+    arguments, stages, build_mixskd, make_batch
+):
+    model = build_mixskd(**arguments)
     runs = []
     for name, module in model.named_modules():
         if name.endswith('conv2'):
@@ -127,7 +157,10 @@ def test_checkpointing_reaches_every_block_of_backbone_and_branches(build_mixskd
     assert len(blocks) == len(set(blocks)) == 8 + 6 + 4 + 2
     sum(losses.values()).backward()
     # Each a second time.
-    assert sorted(runs) == sorted(2 * blocks)
+    again = [name for name in blocks if any(f'layer{k}.' in name for k in stages)]
+    # Stage k is in the backbone and in the k - 1 branches that start before it.
+    assert len(again) == sum(2 * k for k in stages)
+    assert sorted(runs) == sorted(blocks + again)
     # Without gradients there is nothing to keep.
     runs.clear()
     with torch.no_grad():
@@ -193,7 +226,7 @@ def test_nothing_is_compiled_again_while_the_learning_rate_changes(fused, build_
 @pytest.mark.parametrize('released', [False, True])
 def test_a_step_reads_nothing_back(released, build_mixskd, mixskd_cfg, make_batch):
     """On a device that has no values to read."""
-    model = ReleasedGraph(**{k: v for k, v in mixskd_cfg().items() if k != 'type'}) if released else build_mixskd()
+    model = ReleasedGraph(**{k: v for k, v in mixskd_cfg().items() if k != 'type'}) if released else build_mixskd(recompute_stages=[1])
     model.to('meta')
     optimizer = dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=1e-4)
     wrapper = build_optim_wrapper(model, dict(type='OptimWrapper', optimizer=optimizer))
@@ -244,17 +277,19 @@ def share(rank):
     return images, samples, Mixture([0.3, 0.8][rank], [[1, 2, 3, 0], [3, 2, 1, 0]][rank])
 
 
-def two_steps(rank, model, folder):
-    """Train as configs/_base_/fast.py does."""
+FAST = dict(gradient_as_bucket_view=True, static_graph=True)
+
+
+def two_steps(rank, model, folder, settings):
+    """Train as a recipe does; with the settings ``FAST`` as configs/_base_/fast.py does."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group('gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2)
     # What a process is started with is shared with the others.
     model = copy.deepcopy(model)
-    wrapped = DistributedDataParallel(
-        Losses(model), broadcast_buffers=False, gradient_as_bucket_view=True, static_graph=True
-    )
-    use_channels_last(model)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, fused=True)
+    wrapped = DistributedDataParallel(Losses(model), broadcast_buffers=False, **settings)
+    if settings:
+        use_channels_last(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, fused=bool(settings))
     for _ in range(2):
         gradients(wrapped, wrapped(*share(rank)))
         optimizer.step()
@@ -262,10 +297,13 @@ def two_steps(rank, model, folder):
     torch.distributed.destroy_process_group()
 
 
-def test_two_checkpointed_processes_with_the_fast_settings_train_on_the_mean_of_their_gradients(build_mixskd, tmp_path):
+@pytest.mark.parametrize(
+    'arguments, settings', [(dict(backbone=dict(with_cp=True)), FAST), (dict(recompute_stages=[1]), {})]
+)
+def test_two_checkpointed_processes_train_on_the_mean_of_their_gradients(arguments, settings, build_mixskd, tmp_path):
     """Each with a lam, pairs and BN statistics of its own. Twice: a static graph is learnt in the first step."""
-    model = build_mixskd(backbone=dict(with_cp=True)).double()
-    spawn(two_steps, (model, tmp_path), nprocs=2)
+    model = build_mixskd(**arguments).double()
+    spawn(two_steps, (model, tmp_path, settings), nprocs=2)
     ranks = [torch.load(tmp_path / f'{rank}.pth') for rank in range(2)]
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     for _ in range(2):

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from functools import partial
 
 import pytest
 import tiny
@@ -72,7 +73,10 @@ def test_whatever_a_default_variant_is_compared_with_runs_too(device):
     assert any(variant.checkpoint for variant in chosen)
 
 
-@pytest.mark.parametrize('text', ['theirs', 'ours+', 'ours+fp8', '+compile', 'released+compile'])
+WRONG_VARIANTS = ['theirs', 'ours+', 'ours+fp8', '+compile', 'released+compile', 'plain+keep_activations']
+
+
+@pytest.mark.parametrize('text', [*WRONG_VARIANTS, 'ours+checkpoint+keep_activations'])
 def test_an_unknown_variant_is_named(text):
     with pytest.raises(InputError, match='--variants ' + text.replace('+', r'\+')):
         parse_variant(text)
@@ -102,6 +106,17 @@ def test_settings_reach_model_and_optimiser():
         block = step.model.backbone.layer1[0]
         assert (block.forward == type(block).forward.__get__(block)) is (variant == 'plain')
     assert formats == [True, False]
+
+
+@pytest.mark.parametrize(
+    'variant, stages',
+    [('ours', [1]), ('ours+keep_activations', []), ('released', []), ('ours+checkpoint', [1, 2, 3, 4]), ('plain', [])],
+)
+def test_which_stages_of_resnet50_are_recomputed(variant, stages):
+    model = variants.build_model('r50', parse_variant(variant), 'meta')
+    layers = {k: getattr(model.backbone, f'layer{k}') for k in range(1, 5)}
+    recomputed = [k for k, layer in layers.items() if any(isinstance(m.forward, partial) for m in (layer, *layer))]
+    assert recomputed == stages
 
 
 def test_each_batch_has_data_samples_of_its_own():
