@@ -16,8 +16,6 @@ model_wrapper_cfg = dict(
     broadcast_buffers=False,
     # Gradients are views of the buckets that are reduced, not copied from there.
     gradient_as_bucket_view=True,
-    # The same parameters get a gradient in each step, so nothing has to be looked for.
-    static_graph=True,
 )
 
 fast = dict(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 import platform
 
+from mmengine.device import get_device
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner
 
 # Parameters of glibc's mallopt(3).
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
@@ -24,16 +24,22 @@ def keep_freed_memory(keep: bool = True) -> None:
     """
     if platform.libc_ver()[0] != 'glibc':
         return
-    mallopt = ctypes.CDLL(None).mallopt
-    mallopt(M_MMAP_MAX, 0 if keep else 65536)
-    mallopt(M_MMAP_THRESHOLD, 32 * 2**20)
-    mallopt(M_TRIM_THRESHOLD, -1 if keep else 64 * 2**20)
+    libc = ctypes.CDLL(None)
+    libc.mallopt(M_MMAP_MAX, 0 if keep else 65536)
+    libc.mallopt(M_MMAP_THRESHOLD, 32 * 2**20)
+    libc.mallopt(M_TRIM_THRESHOLD, -1 if keep else 64 * 2**20)
+    if not keep:
+        # What was kept so far goes back.
+        libc.malloc_trim(0)
 
 
 @HOOKS.register_module()
 class KeepFreedMemoryHook(Hook):
-    """:func:`keep_freed_memory` for a run on CPUs, whose process keeps its largest size. On GPUs it does nothing."""
+    """:func:`keep_freed_memory` for a training on CPUs; on GPUs it does nothing.
 
-    def before_run(self, runner: Runner) -> None:
-        if next(runner.model.parameters()).device.type == 'cpu':
+    The process and the workers of its data loaders keep their largest size.
+    """
+
+    def before_train(self, runner) -> None:
+        if get_device() == 'cpu':
             keep_freed_memory()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -44,17 +44,24 @@ def recomputed(part: nn.Module, x: Tensor) -> Tensor:
 
 def first_and_second_pass(part: nn.Module) -> tuple[contextlib.AbstractContextManager, ...]:
     """What the forward pass and its repetition run in."""
-    return contextlib.nullcontext(), buffers_kept(part)
+    return contextlib.nullcontext(), BuffersKept(part)
 
 
-@contextlib.contextmanager
-def buffers_kept(part: nn.Module) -> Iterator[None]:
-    """Let ``part`` update copies of its buffers, the running statistics of its norms, and throw them away."""
-    buffers = [(m, name, buffer) for m in part.modules() for name, buffer in m.named_buffers(recurse=False)]
-    for module, name, buffer in buffers:
-        setattr(module, name, buffer.clone())
-    try:
-        yield
-    finally:
-        for module, name, buffer in buffers:
+class BuffersKept(contextlib.AbstractContextManager):
+    """Lets ``part`` update copies of its buffers, the running statistics of its norms, and throws them away.
+
+    Entered again by each further backward pass through the same graph.
+    """
+
+    def __init__(self, part: nn.Module) -> None:
+        self.part = part
+
+    def __enter__(self) -> None:
+        modules = self.part.modules()
+        self.buffers = [(m, name, buffer) for m in modules for name, buffer in m.named_buffers(recurse=False)]
+        for module, name, buffer in self.buffers:
+            setattr(module, name, buffer.clone())
+
+    def __exit__(self, *error) -> None:
+        for module, name, buffer in self.buffers:
             setattr(module, name, buffer)

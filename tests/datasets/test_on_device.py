@@ -92,12 +92,18 @@ def test_images_of_a_batch_are_augmented_independently():
     augmented, clean = build(padding=PAD, flip_prob=0.5), build()
     known = [outcomes(clean[i]['inputs']) for i in range(N)]
     torch.manual_seed(1)
-    pairs = Counter()
+    pairs, places = Counter(), Counter()
     for _ in range(1500):
         crops = augmented.__getitems__([2, 5])['inputs'].contiguous()
-        pairs[known[2][crops[0].numpy().tobytes()][2], known[5][crops[1].numpy().tobytes()][2]] += 1
+        (*place, flip), (*other_place, other_flip) = (
+            known[i][crop.numpy().tobytes()] for i, crop in zip((2, 5), crops, strict=True)
+        )
+        pairs[flip, other_flip] += 1
+        places[place == other_place] += 1
     # Four combinations of flips.
     assert len(pairs) == 4 and all(300 < count < 450 for count in pairs.values())
+    # Both images are cropped at the same place once in 25 times.
+    assert 30 < places[True] < 100
 
 
 def test_without_augmentation_it_is_the_data_set():

@@ -153,11 +153,15 @@ def test_teacher_stages_out_of_range(stages, shown, mixskd_cfg):
     )
 
 
-@pytest.mark.parametrize('stages, shown', [([0], (0,)), ([5, 1], (5, 1)), ([2, 2], (2, 2)), (None, (None,)), (1.0, (1.0,))])
+@pytest.mark.parametrize(
+    'stages, shown', [([0], (0,)), ([5, 1], (5, 1)), ([2, 2], (2, 2)), (None, (None,)), (1.0, (1.0,))]
+)
 def test_recompute_stages_out_of_range(stages, shown, mixskd_cfg):
     with pytest.raises(InputError) as error:
         MODELS.build(mixskd_cfg(recompute_stages=stages))
-    assert str(error.value).startswith(f'MixSKDClassifier recompute_stages={shown!r}: expected different stages from 1 to 4')
+    assert str(error.value).startswith(
+        f'MixSKDClassifier recompute_stages={shown!r}: expected different stages from 1 to 4'
+    )
 
 
 @pytest.mark.parametrize(

@@ -73,10 +73,10 @@ def test_whatever_a_default_variant_is_compared_with_runs_too(device):
     assert any(variant.checkpoint for variant in chosen)
 
 
-WRONG_VARIANTS = ['theirs', 'ours+', 'ours+fp8', '+compile', 'released+compile', 'plain+keep_activations']
+WRONG_VARIANTS = ['theirs', 'ours+', 'ours+fp8', '+compile', 'released+compile', 'plain+no_recompute']
 
 
-@pytest.mark.parametrize('text', [*WRONG_VARIANTS, 'ours+checkpoint+keep_activations'])
+@pytest.mark.parametrize('text', [*WRONG_VARIANTS, 'ours+checkpoint+no_recompute'])
 def test_an_unknown_variant_is_named(text):
     with pytest.raises(InputError, match='--variants ' + text.replace('+', r'\+')):
         parse_variant(text)
@@ -110,7 +110,7 @@ def test_settings_reach_model_and_optimiser():
 
 @pytest.mark.parametrize(
     'variant, stages',
-    [('ours', [1]), ('ours+keep_activations', []), ('released', []), ('ours+checkpoint', [1, 2, 3, 4]), ('plain', [])],
+    [('ours', [1]), ('ours+no_recompute', []), ('released', []), ('ours+checkpoint', [1, 2, 3, 4]), ('plain', [])],
 )
 def test_which_stages_of_resnet50_are_recomputed(variant, stages):
     model = variants.build_model('r50', parse_variant(variant), 'meta')

@@ -56,7 +56,7 @@ class Variant:
     """``torch.compile(mode='reduce-overhead')``."""
     checkpoint: bool = False
     """Activation checkpointing of all blocks."""
-    keep_activations: bool = False
+    no_recompute: bool = False
     """Of all blocks, also of those that the recipe recomputes."""
 
     def __str__(self) -> str:
@@ -68,7 +68,7 @@ class Variant:
 
     def plain(self) -> Variant:
         """What R compares with: plain cross-entropy with the same settings, which keeps all activations."""
-        return replace(self, method='plain', checkpoint=False, keep_activations=False)
+        return replace(self, method='plain', checkpoint=False, no_recompute=False)
 
     def released(self) -> Variant:
         """The released graph, eager, in the same precision and memory format and with the same optimiser."""
@@ -88,8 +88,8 @@ def parse_variant(text: str) -> Variant:
         )
     if method == 'released' and {'compile', 'cuda_graphs', 'checkpoint'} & set(settings):
         raise InputError(f'--variants {text}: expected the released graph eager and without checkpointing')
-    if 'keep_activations' in settings and (method != 'ours' or 'checkpoint' in settings):
-        raise InputError(f'--variants {text}: expected +keep_activations with ours and without +checkpoint')
+    if 'no_recompute' in settings and (method != 'ours' or 'checkpoint' in settings):
+        raise InputError(f'--variants {text}: expected +no_recompute with ours and without +checkpoint')
     return Variant(method, **dict.fromkeys(settings, True))
 
 
@@ -100,15 +100,15 @@ def default_variants(device: str) -> list[Variant]:
         names = ['plain', 'plain+channels_last+amp', f'plain+{fast}', f'plain+{fast}+compile']
         names += [f'plain+{fast}+cuda_graphs', 'released', 'released+channels_last+amp', f'released+{fast}', 'ours']
         names += ['ours+channels_last+amp', f'ours+{fast}', f'ours+{fast}+compile', f'ours+{fast}+cuda_graphs']
-        names += [f'ours+{fast}+{memory}' for memory in ('checkpoint', 'keep_activations')]
-        names += [f'ours+{fast}+compile+{memory}' for memory in ('checkpoint', 'keep_activations')]
+        names += [f'ours+{fast}+{memory}' for memory in ('checkpoint', 'no_recompute')]
+        names += [f'ours+{fast}+compile+{memory}' for memory in ('checkpoint', 'no_recompute')]
     else:
         fast = 'fused+keep_memory'
         names = []
         for method in METHODS:
             names += [method, f'{method}+keep_memory', f'{method}+{fast}', f'{method}+channels_last+{fast}']
         names += [f'plain+{fast}+compile', f'ours+{fast}+compile']
-        names += [f'ours+{fast}+checkpoint', f'ours+{fast}+keep_activations']
+        names += [f'ours+{fast}+checkpoint', f'ours+{fast}+no_recompute']
     return [parse_variant(name) for name in names]
 
 
@@ -120,7 +120,7 @@ def model_config(network: str, variant: Variant) -> Config:
     cfg.model.backbone.with_cp = variant.checkpoint
     if variant.method == 'released':
         cfg.model.type = ReleasedGraph
-    if variant.method == 'released' or variant.keep_activations:
+    if variant.method == 'released' or variant.no_recompute:
         cfg.model.recompute_stages = []
     return cfg
 
