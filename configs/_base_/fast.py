@@ -24,7 +24,7 @@ fast = dict(
         type='AmpOptimWrapper',
         dtype='bfloat16',
         loss_scale=dict(enabled=False),
-        # One operation for all parameters.
+        # One operation for all parameters. Any other would be compiled for each new learning rate.
         optimizer=dict(fused=True),
     ),
     # The memory format that convolutions on tensor cores want.
