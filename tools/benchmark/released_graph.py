@@ -21,21 +21,12 @@ from mixskd_mm.models.stages import global_average_pool, stage_outputs
 class ReleasedGraph(MixSKDClassifier):
     """A ``MixSKDClassifier`` that computes its loss with :func:`released_losses` and logs nothing beside it."""
 
-    def forward(
-        self,
-        inputs: Tensor,
-        data_samples: list[DataSample] | None = None,
-        mode: str = 'tensor',
-        mixture: Mixture | None = None,
-    ):
-        if mode != 'loss':
-            return super().forward(inputs, data_samples, mode)
-        return self.loss(inputs, data_samples, mixture)
-
-    def loss(self, inputs: Tensor, data_samples: list[DataSample], mixture: Mixture | None = None) -> dict[str, Tensor]:
+    def _losses_and_logs(
+        self, inputs: Tensor, data_samples: list[DataSample], mixture: Mixture | None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         if mixture is None:
             mixture = self.data_preprocessor.draw(len(inputs))
-        return released_losses(self, inputs, hard_labels(data_samples, inputs.device), mixture)
+        return released_losses(self, inputs, hard_labels(data_samples, inputs.device), mixture), {}
 
 
 def released_losses(model: MixSKDClassifier, images: Tensor, labels: Tensor, mixture: Mixture) -> dict[str, Tensor]:

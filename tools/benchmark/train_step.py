@@ -14,7 +14,6 @@ import platform
 import shlex
 import statistics
 import sys
-from pathlib import Path
 
 import torch
 from measure import count_flops, interleaved, peak_bytes_above_start, state_bytes
@@ -31,6 +30,7 @@ from variants import (
     parse_variant,
 )
 
+from mixskd_mm.checkpoints.write import write_text
 from mixskd_mm.cli import exit_on_input_error
 from mixskd_mm.errors import InputError
 
@@ -176,7 +176,7 @@ def main() -> None:
     text = table(rows, args.device)
     print(f'{about["network"]}, {about["batch"]} clean images of {about["size"]} px; {about["device"]}\n\n{text}')
     if args.out:
-        Path(args.out).write_text(json.dumps(dict(about, table=text.splitlines(), rows=rows), indent=2) + '\n')
+        write_text(args.out, json.dumps(dict(about, table=text.splitlines(), rows=rows), indent=2) + '\n')
 
 
 if __name__ == '__main__':

@@ -57,7 +57,7 @@ class Variant:
     checkpoint: bool = False
     """Activation checkpointing of all blocks."""
     no_recompute: bool = False
-    """Of all blocks, also of those that the recipe recomputes."""
+    """All activations are kept, also those of the stages that the recipe recomputes."""
 
     def __str__(self) -> str:
         return '+'.join([self.method, *(name for name in SETTINGS if getattr(self, name))])
