@@ -43,7 +43,7 @@ def stage_names(backbone: nn.Module) -> list[str]:
     if len(names) < 2 or max(backbone.out_indices) != len(names) - 1:
         raise InputError(
             f'backbone {type(backbone).__name__} has {len(names)} stages and out_indices={tuple(backbone.out_indices)}: '
-            'MixSKD expects at least two stages and that the last one feeds the classifier'
+            'expected at least two stages and that the last one feeds the classifier'
         )
     return names
 

@@ -227,14 +227,14 @@ def test_refuses_out_indices_without_the_last_stage(out_indices, build_mixskd):
     with pytest.raises(InputError) as error:
         build_mixskd(backbone=dict(out_indices=out_indices))
     assert str(error.value) == (
-        f'backbone ResNet_CIFAR has 4 stages and out_indices={out_indices}: MixSKD expects at least two stages and that '
+        f'backbone ResNet_CIFAR has 4 stages and out_indices={out_indices}: expected at least two stages and that '
         'the last one feeds the classifier'
     )
 
 
 def test_refuses_a_backbone_of_one_stage(mixskd_cfg):
     one_stage = dict(num_stages=1, strides=(1,), dilations=(1,), out_indices=(0,))
-    with pytest.raises(InputError, match=r'^backbone ResNet_CIFAR has 1 stages and out_indices=\(0,\): MixSKD expects'):
+    with pytest.raises(InputError, match=r'^backbone ResNet_CIFAR has 1 stages and out_indices=\(0,\): expected'):
         MODELS.build(mixskd_cfg(backbone=one_stage, head=dict(in_channels=8)))
 
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
-from ..mixture import Mixture
+from ..mixing import Mixture
 from .precision import full_precision
 
 
