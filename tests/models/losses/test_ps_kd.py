@@ -32,6 +32,7 @@ def test_no_gradient_into_the_previous_predictions():
     z, previous = logits().requires_grad_(), logits(1).softmax(1).requires_grad_()
     PSKDLoss()(z, LABELS, previous, 0.5).backward()
     assert z.grad.any() and previous.grad is None
+    assert not ps_kd_targets(LABELS, previous, 0.5).requires_grad
 
 
 def test_predictions_kept_in_half_precision_give_a_float32_loss():
