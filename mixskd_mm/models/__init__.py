@@ -1,29 +1,18 @@
-from .backbones import DenseNet_CIFAR, HCGNet_CIFAR, ThinResNet_CIFAR, WideResNet_CIFAR
+from . import backbones, heads, losses, methods, mixing
+from .backbones import *  # noqa: F403
 from .base import SelfDistillationClassifier
-from .heads import Discriminator, SelfTeacher
-from .losses import DiscriminatorLoss, FeatureLoss, KDLoss, MixedCrossEntropyLoss
+from .heads import *  # noqa: F403
+from .losses import *  # noqa: F403
 from .methods import *  # noqa: F403
-from .methods import __all__ as METHODS
-from .mixing import CutMix, MaskMixture, Mixture, Mixup, MixupDataPreprocessor
+from .mixing import *  # noqa: F403
 from .stages import AuxiliaryBranch
 
 __all__ = [
     'AuxiliaryBranch',
-    'CutMix',
-    'DenseNet_CIFAR',
-    'Discriminator',
-    'DiscriminatorLoss',
-    'FeatureLoss',
-    'HCGNet_CIFAR',
-    'KDLoss',
-    'MaskMixture',
-    'MixedCrossEntropyLoss',
-    'Mixture',
-    'Mixup',
-    'MixupDataPreprocessor',
     'SelfDistillationClassifier',
-    'SelfTeacher',
-    'ThinResNet_CIFAR',
-    'WideResNet_CIFAR',
-    *METHODS,
+    *backbones.__all__,
+    *heads.__all__,
+    *losses.__all__,
+    *methods.__all__,
+    *mixing.__all__,
 ]
