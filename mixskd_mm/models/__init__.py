@@ -1,5 +1,5 @@
 from .backbones import DenseNet_CIFAR, HCGNet_CIFAR, ThinResNet_CIFAR, WideResNet_CIFAR
-from .heads import Discriminator, SelfTeacher
+from .heads import BiFPNSelfTeacher, Discriminator, SelfTeacher
 from .losses import (
     BAKELoss,
     DiscriminatorLoss,
@@ -25,6 +25,7 @@ from .stages import AuxiliaryBranch
 __all__ = [
     'AuxiliaryBranch',
     'BAKELoss',
+    'BiFPNSelfTeacher',
     'DenseNet_CIFAR',
     'Discriminator',
     'DiscriminatorLoss',
