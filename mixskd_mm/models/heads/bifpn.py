@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import reduce
+from itertools import pairwise
 from operator import add
 
 import torch
@@ -157,7 +158,7 @@ def shrink(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 def check_sizes(name: str, sizes: Sequence[tuple[int, int]]) -> None:
     """Raise InputError unless each (height, width) equals the one before or is half of it, rounded up or down."""
-    for i, (large, small) in enumerate(zip(sizes, sizes[1:], strict=False), start=1):
+    for i, (large, small) in enumerate(pairwise(sizes), start=1):
         half = all(0 <= 2 * s + 1 - size <= 2 for size, s in zip(large, small, strict=True))
         if large != small and not half:
             raise InputError(
