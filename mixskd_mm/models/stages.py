@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 
+import torch
 from mmengine.model import BaseModule, PretrainedInit
 from mmpretrain.models.heads import LinearClsHead
 from mmpretrain.registry import MODELS
@@ -56,6 +57,15 @@ def stage_outputs(backbone: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
         return backbone(images)
     finally:
         backbone.out_indices = configured
+
+
+@torch.no_grad()
+def output_channels(backbone: nn.Module) -> list[int]:
+    """Channels C_1 ... C_K of the stages' outputs, whatever the backbone; nothing is computed and it is not changed."""
+    # On the device "meta", tensors have shapes but no values.
+    copy = deepcopy(backbone).to('meta')
+    copy.eval()
+    return [output.shape[1] for output in stage_outputs(copy, torch.empty(1, 3, 64, 64, device='meta'))]
 
 
 def fresh_stages(backbone: nn.Module, names: list[str]) -> nn.Module:

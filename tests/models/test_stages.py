@@ -6,7 +6,7 @@ from torch import nn
 
 from mixskd_mm.errors import InputError
 from mixskd_mm.models import AuxiliaryBranch
-from mixskd_mm.models.stages import global_average_pool, stage_names, stage_outputs
+from mixskd_mm.models.stages import global_average_pool, output_channels, stage_names, stage_outputs
 
 # Real depths, widths cut down where the class allows it.
 FAMILY = {
@@ -196,6 +196,24 @@ def test_stage_outputs_are_those_of_the_stages_run_one_by_one_whatever_out_indic
     for output, name in zip(outputs, backbone.res_layers):
         y = getattr(backbone, name)(y)
         assert torch.equal(output, y)
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'channels'),
+    [
+        (dict(type='ResNet', depth=50), [256, 512, 1024, 2048]),
+        (dict(type='ResNet_CIFAR', depth=18, out_indices=(3,)), [64, 128, 256, 512]),
+        (dict(type='WideResNet_CIFAR'), [32, 64, 128]),
+        (dict(type='DenseNet_CIFAR'), [160, 304, 448]),
+        (dict(type='HCGNet_CIFAR'), [120, 252, 414]),
+    ],
+    ids=lambda value: value['type'] if isinstance(value, dict) else None,
+)
+def test_output_channels_are_found_without_changing_the_backbone(backbone, channels):
+    backbone = MODELS.build(backbone)
+    before = {name: t.clone() for name, t in backbone.state_dict().items()}
+    assert output_channels(backbone) == channels
+    assert backbone.training and all(torch.equal(t, before[name]) for name, t in backbone.state_dict().items())
 
 
 def test_out_indices_are_restored_after_a_failed_forward():
