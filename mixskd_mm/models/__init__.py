@@ -1,4 +1,13 @@
-from .backbones import DenseNet_CIFAR, HCGNet_CIFAR, ThinResNet_CIFAR, WideResNet_CIFAR
+from .backbones import (
+    BottleneckResNet_CIFAR,
+    DenseNet_CIFAR,
+    HCGNet_CIFAR,
+    MobileNet_CIFAR,
+    StagedMobileNetV2,
+    ThinResNet_CIFAR,
+    WideResNet_CIFAR,
+)
+from .branches import DCMBranches
 from .heads import Discriminator, SelfTeacher
 from .losses import DiscriminatorLoss, FeatureLoss, KDLoss, MixedCrossEntropyLoss
 from .manifold_mixup import ManifoldMixupClassifier
@@ -9,6 +18,8 @@ from .stages import AuxiliaryBranch
 
 __all__ = [
     'AuxiliaryBranch',
+    'BottleneckResNet_CIFAR',
+    'DCMBranches',
     'DenseNet_CIFAR',
     'Discriminator',
     'DiscriminatorLoss',
@@ -20,7 +31,9 @@ __all__ = [
     'MixedCrossEntropyLoss',
     'Mixture',
     'MixupDataPreprocessor',
+    'MobileNet_CIFAR',
     'SelfTeacher',
+    'StagedMobileNetV2',
     'ThinResNet_CIFAR',
     'WideResNet_CIFAR',
 ]

@@ -255,13 +255,18 @@ def choose_layouts(
 
 def check_layout(classifier: dict, num_stages: int, kind: str) -> Layout:
     """``dict(start=..., stages=...)`` as a tuple. Raises InputError unless it fits a backbone of ``num_stages`` stages."""
-    start, stages = classifier.get('start'), classifier.get('stages')
-    fits = type(start) is int and 1 <= start < num_stages and isinstance(stages, list | tuple)
-    fits = fits and len(stages) == num_stages - start and classifier.keys() == {'start', 'stages'}
-    if not fits or not all(
-        isinstance(setting, list | tuple) and len(setting) >= 2 and all(type(n) is int and n > 0 for n in setting)
-        for setting in stages
-    ):
+    length = (2, 3) if kind == 'StagedMobileNetV2' else (2,)
+
+    def is_setting(setting) -> bool:
+        is_sequence = isinstance(setting, list | tuple) and len(setting) in length
+        return is_sequence and all(type(n) is int and n > 0 for n in setting)
+
+    fits = isinstance(classifier, dict) and classifier.keys() == {'start', 'stages'}
+    if fits:
+        start, stages = classifier['start'], classifier['stages']
+        fits = type(start) is int and 1 <= start < num_stages and isinstance(stages, list | tuple)
+        fits = fits and len(stages) == num_stages - start and all(map(is_setting, stages))
+    if not fits:
         raise InputError(
             f'DCMBranches layout has {classifier!r}: expected start, from 1 to {num_stages - 1}, and stages, (blocks, '
             f'width) of each of the {num_stages} - start stages of {kind} that follow'
