@@ -49,10 +49,13 @@ def stage_names(backbone: nn.Module) -> list[str]:
     return names
 
 
-def stage_outputs(backbone: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
-    """phi_1(x), ..., phi_K o ... o phi_1(x): the output of every stage, whatever ``out_indices`` says (Eq. 1)."""
+def stage_outputs(backbone: nn.Module, images: Tensor, stem: bool = False) -> tuple[Tensor, ...]:
+    """phi_1(x), ..., phi_K o ... o phi_1(x): the output of every stage, whatever ``out_indices`` says (Eq. 1).
+
+    With ``stem``, which only the networks of this package have, what enters phi_1 comes first.
+    """
     configured = backbone.out_indices
-    backbone.out_indices = tuple(range(len(backbone.res_layers)))
+    backbone.out_indices = tuple(range(-1 if stem else 0, len(backbone.res_layers)))
     try:
         return backbone(images)
     finally:
@@ -104,13 +107,25 @@ class AuxiliaryBranch(BaseModule):
         start (int): k, 1-based: the branch continues the output of stage k with copies of stages k + 1 to K.
         num_classes (int): Number of classes C.
         head_init_cfg (dict, optional): Initialisation of g_k. Defaults to None: PyTorch's.
+        stages (nn.Module, optional): Other stages in the place of the copies, as attributes with the same names. Defaults to
+            None: the copies.
+        feat_dim (int, optional): Channels of the last one's output. Defaults to None: the backbone's.
     """
 
-    def __init__(self, backbone: nn.Module, start: int, num_classes: int, head_init_cfg: dict | None = None) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        start: int,
+        num_classes: int,
+        head_init_cfg: dict | None = None,
+        stages: nn.Module | None = None,
+        feat_dim: int | None = None,
+    ) -> None:
         super().__init__()
+        self.start = start
         self.names = stage_names(backbone)[start:]
-        self.stages = fresh_stages(backbone, self.names)
-        self.head = LinearClsHead(num_classes, backbone.feat_dim, init_cfg=deepcopy(head_init_cfg))
+        self.stages = fresh_stages(backbone, self.names) if stages is None else stages
+        self.head = LinearClsHead(num_classes, feat_dim or backbone.feat_dim, init_cfg=deepcopy(head_init_cfg))
 
     def forward(self, stage_output: Tensor) -> Tensor:
         """F_k = zeta_k(output of stage k): ``(N, C_k, H_k, W_k)`` to ``(N, C_K, H_K, W_K)`` (Eq. 2)."""
