@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from mixskd_mm.errors import InputError
 
+from .losses import cross_entropy
 from .losses.precision import full_precision
 from .mixing import Mixture, MixupDataPreprocessor, hard_labels
 
@@ -35,6 +36,8 @@ class SelfDistillationClassifier(ImageClassifier):
         data_preprocessor (dict | nn.Module, optional): A ``MixupDataPreprocessor`` if the method mixes images, else
             ``ClsDataPreprocessor``. Defaults to None: one without normalisation.
         init_cfg (dict, optional): As for ``ImageClassifier``. Defaults to None.
+        mixed_loss (dict, optional): Config of the cross-entropy against mixed labels, for a method that mixes images.
+            Defaults to ``dict(type='MixedCrossEntropyLoss')``.
 
     Raises:
         InputError: if the parts do not fit together, or one of them would be ignored.
@@ -52,6 +55,7 @@ class SelfDistillationClassifier(ImageClassifier):
         train_cfg: dict | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
+        mixed_loss: dict | None = None,
     ) -> None:
         if (train_cfg or {}).get('augments'):
             raise InputError(
@@ -63,6 +67,7 @@ class SelfDistillationClassifier(ImageClassifier):
             data_preprocessor = MODELS.build({'type': default, **(data_preprocessor or {})})
         super().__init__(backbone, neck, head, pretrained, None, data_preprocessor, init_cfg)
         self.mixes = isinstance(data_preprocessor, MixupDataPreprocessor)
+        self.mixed_loss = build_loss(mixed_loss, 'MixedCrossEntropyLoss')
         self.logs: dict[str, Tensor] = {}
         self._check_parts()
 
@@ -156,6 +161,10 @@ class SelfDistillationClassifier(ImageClassifier):
     def classify(self, feature: Tensor) -> Tensor:
         """Logits of the backbone's own head, ``(N, C)``, in float32: ``feature`` is its last map, ``(N, C_K, H, W)``."""
         return full_precision(self.head(self.neck((feature,))))
+
+    def cross_entropy(self, logits: Tensor, labels: Tensor, mixture: Mixture | None) -> Tensor:
+        """Of ``logits`` ``(N, C)`` against the labels ``(N, )``, or against the mixed ones if images are mixed."""
+        return cross_entropy(logits, labels) if mixture is None else self.mixed_loss(logits, labels, mixture)
 
     def to_plain(self) -> ImageClassifier:
         """A plain ``ImageClassifier`` with copies of what predicts: backbone, neck, head and normalisation."""

@@ -10,7 +10,6 @@ from torch import Tensor
 from mixskd_mm.errors import check_number
 
 from ..base import SelfDistillationClassifier, build_loss, top1
-from ..losses import cross_entropy
 from ..losses.precision import full_precision
 from ..mixing import Mixture
 from ..stages import output_channels, stage_outputs
@@ -43,8 +42,6 @@ class FRSKDClassifier(SelfDistillationClassifier):
         self_teacher (dict, optional): Config of the self-teacher without ``in_channels`` and ``num_classes``. Defaults to
             ``dict(type='BiFPNSelfTeacher')``, whose width and depth are 2; for images of 224 px the authors of MixSKD have
             ``dict(width=1, depth=1)``.
-        mixed_loss (dict, optional): Config of both CE against mixed labels. Defaults to
-            ``dict(type='MixedCrossEntropyLoss')``.
         kd_loss (dict, optional): Config of KD. Defaults to ``dict(type='KDLoss')`` with ``temperature``.
         feature_loss (dict, optional): Config of FD for one i. Defaults to ``dict(type='FRSKDFeatureLoss')``.
         kwargs: Those of :class:`SelfDistillationClassifier`.
@@ -63,7 +60,6 @@ class FRSKDClassifier(SelfDistillationClassifier):
         kd_weight: float = 2.0,
         feature_weight: float = 100.0,
         self_teacher: dict | None = None,
-        mixed_loss: dict | None = None,
         kd_loss: dict | None = None,
         feature_loss: dict | None = None,
         **kwargs,
@@ -80,7 +76,6 @@ class FRSKDClassifier(SelfDistillationClassifier):
             self.self_teacher = MODELS.build(dict(config, in_channels=channels, num_classes=self.head.num_classes))
             # Only its cross-entropy trains it.
             self.self_teacher.requires_grad_(self.cls_teacher_weight > 0)
-        self.mixed_loss = build_loss(mixed_loss, 'MixedCrossEntropyLoss')
         self.kd_loss = build_loss(kd_loss, 'KDLoss', temperature=self.temperature)
         self.feature_loss = build_loss(feature_loss, 'FRSKDFeatureLoss')
 
@@ -109,7 +104,3 @@ class FRSKDClassifier(SelfDistillationClassifier):
 
         logs = {f'top1_{name}': top1(logits, labels) for name, logits in heads.items()} if mixture is None else {}
         return losses, logs
-
-    def cross_entropy(self, logits: Tensor, labels: Tensor, mixture: Mixture | None) -> Tensor:
-        """CE of ``logits`` ``(N, C)`` against the labels ``(N, )``, or the mixed ones if images are mixed."""
-        return cross_entropy(logits, labels) if mixture is None else self.mixed_loss(logits, labels, mixture)

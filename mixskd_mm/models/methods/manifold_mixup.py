@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mixskd_mm.errors import InputError
 
-from ..base import SelfDistillationClassifier, build_loss
+from ..base import SelfDistillationClassifier
 from ..losses.precision import full_precision
 from ..mixing import Mixture, training_rng
 from ..stages import stage_names
@@ -27,8 +27,6 @@ class ManifoldMixupClassifier(SelfDistillationClassifier):
             ``'input'`` (the images: plain Mixup), ``'stem'`` (what enters phi_1), or k from 1 to K - 1 (the output of
             phi_k). Defaults to None: the stem and every k, as the authors of MixSKD ran it for Table 1; the original
             paper has ``('input', 1, 2)``.
-        mixed_loss (dict, optional): Config of the cross-entropy against interpolated labels. Defaults to
-            ``dict(type='MixedCrossEntropyLoss')``.
         kwargs: Those of :class:`SelfDistillationClassifier`.
 
     Raises:
@@ -37,16 +35,13 @@ class ManifoldMixupClassifier(SelfDistillationClassifier):
 
     mixing = 'always'
 
-    def __init__(
-        self, *args, mix_at: Sequence[str | int] | None = None, mixed_loss: dict | None = None, **kwargs
-    ) -> None:
+    def __init__(self, *args, mix_at: Sequence[str | int] | None = None, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         names = stage_names(self.backbone)
         places = ('input', 'stem', *range(1, len(names)))
         self.mix_at = places[1:] if mix_at is None else tuple(mix_at)
         if not self.mix_at or any(place not in places for place in self.mix_at):
             raise InputError(f'{type(self).__name__} mix_at={mix_at!r}: expected some of {list(places)}')
-        self.mixed_loss = build_loss(mixed_loss, 'MixedCrossEntropyLoss')
 
     def losses(
         self, inputs: Tensor, labels: Tensor, mixture: Mixture, data_samples: list[DataSample]

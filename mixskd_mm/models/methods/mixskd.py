@@ -50,8 +50,6 @@ class MixSKDClassifier(SelfDistillationClassifier):
             in memory, in the backbone and in the branches. Results are the same. ``backbone.with_cp=True`` has precedence.
             Defaults to (): none.
         discriminator (dict, optional): Config of D_k without ``in_channels``. Defaults to ``dict(type='Discriminator')``.
-        mixed_loss (dict, optional): Config of the cross-entropy against interpolated labels, Eq. (5) and (11). Defaults to
-            ``dict(type='MixedCrossEntropyLoss')``.
         feature_loss (dict, optional): Config of Eq. (7) for one k. Defaults to ``dict(type='FeatureLoss')``.
         dis_loss (dict, optional): Config of Eq. (8) for one k. Defaults to ``dict(type='DiscriminatorLoss')``.
         kd_loss (dict, optional): Config of the L_KL of Eq. (10) and (12). Defaults to ``dict(type='KDLoss')`` with
@@ -76,7 +74,6 @@ class MixSKDClassifier(SelfDistillationClassifier):
         teacher_stages: Sequence[int] | None = None,
         recompute_stages: Sequence[int] = (),
         discriminator: dict | None = None,
-        mixed_loss: dict | None = None,
         feature_loss: dict | None = None,
         dis_loss: dict | None = None,
         kd_loss: dict | None = None,
@@ -111,7 +108,6 @@ class MixSKDClassifier(SelfDistillationClassifier):
             self.discriminators = ModuleList(
                 MODELS.build(dict(discriminator, in_channels=channels)) for _ in range(num_stages)
             )
-        self.mixed_loss = build_loss(mixed_loss, 'MixedCrossEntropyLoss')
         self.feature_loss = build_loss(feature_loss, 'FeatureLoss')
         self.dis_loss = build_loss(dis_loss, 'DiscriminatorLoss')
         self.kd_loss = build_loss(kd_loss, 'KDLoss', temperature=self.temperature)
