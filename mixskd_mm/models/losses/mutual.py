@@ -37,8 +37,8 @@ def same_stage_loss(students: Sequence[Tensor], teachers: Sequence[Tensor], pair
 
     Args:
         students (Sequence[Tensor]): Logits of the classifiers that learn, ``(N, C)`` each.
-        teachers (Sequence[Tensor]): Logits of the other network's classifiers, in the same order. One more at the end of either
-            has no partner and is left out.
+        teachers (Sequence[Tensor]): Logits of the other network's classifiers, in the same order. One more at the end of
+            either has no partner and is left out.
         pair_loss (Callable): ``smoothed_kl``, ``KDLoss``, or any other function of (student, teacher).
     """
     return total(students, [pair_loss(student, teacher) for student, teacher in zip(students, teachers, strict=False)])
