@@ -37,11 +37,11 @@ def same_stage_loss(students: Sequence[Tensor], teachers: Sequence[Tensor], pair
 
     Args:
         students (Sequence[Tensor]): Logits of the classifiers that learn, ``(N, C)`` each.
-        teachers (Sequence[Tensor]): Logits of the other network's classifiers, in the same order. One more on either side
-            has no partner and is left out.
+        teachers (Sequence[Tensor]): Logits of the other network's classifiers, in the same order. One more at the end of
+            either has no partner and is left out.
         pair_loss (Callable): ``smoothed_kl``, ``KDLoss``, or any other function of (student, teacher).
     """
-    return sum_of(pair_loss(student, teacher) for student, teacher in zip(students, teachers, strict=False))
+    return total(students, [pair_loss(student, teacher) for student, teacher in zip(students, teachers, strict=False)])
 
 
 def cross_stage_loss(students: Sequence[Tensor], teachers: Sequence[Tensor], pair_loss: PairLoss) -> Tensor:
@@ -55,16 +55,13 @@ def cross_stage_loss(students: Sequence[Tensor], teachers: Sequence[Tensor], pai
         teachers (Sequence[Tensor]): Logits of the classifiers that teach, in the same order.
         pair_loss (Callable): ``smoothed_kl``, ``KDLoss``, or any other function of (student, teacher).
     """
-    return sum_of(
-        pair_loss(student, teacher)
-        for i, student in enumerate(students)
-        for j, teacher in enumerate(teachers)
-        if i != j
-    )
+    pairs = [(s, t) for i, s in enumerate(students) for j, t in enumerate(teachers) if i != j]
+    return total(students, [pair_loss(student, teacher) for student, teacher in pairs])
 
 
-def sum_of(terms) -> Tensor:
-    return torch.stack(list(terms)).sum()
+def total(students: Sequence[Tensor], losses: Sequence[Tensor]) -> Tensor:
+    """Sum of 0-d ``losses`` on the students' device, 0 if there are none."""
+    return sum(losses, start=torch.zeros((), device=students[0].device))
 
 
 @MODELS.register_module()

@@ -31,7 +31,7 @@ def smooth_labels(labels: Tensor, num_classes: int, correct_prob: float) -> Tens
 
 
 def virtual_teacher(labels: Tensor, num_classes: int, temperature: float, correct_prob: float = 0.99) -> Tensor:
-    """sigma(u / T), with u the smooth labels: the manually designed teacher p^d of Eq. (8) and (9).
+    """sigma(u / T), with u the smooth labels: the manually designed teacher p^d_T of Eq. (9).
 
     A softmax of probabilities: with T = 20 and C = 100 the label gets 0.0105, hardly more than any other class.
 

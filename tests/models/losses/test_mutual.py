@@ -57,6 +57,12 @@ def test_pairs_of_two_networks_with_a_classifier_more_in_one():
     assert len(pairs) == len(set(pairs)) == 6
 
 
+def test_networks_of_one_classifier_have_no_cross_stage_pair():
+    z1, z2 = logits(1), logits(2)
+    assert cross_stage_loss([z1], [z2], smoothed_kl).item() == 0
+    torch.testing.assert_close(same_stage_loss([z1], [z2], smoothed_kl), smoothed_kl(z1, z2))
+
+
 @pytest.mark.parametrize('m', [2, 3, 5])
 def test_each_classifier_of_a_network_learns_from_every_other_and_not_from_itself(m):
     z = [logits(i).requires_grad_() for i in range(m)]
