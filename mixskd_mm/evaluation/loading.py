@@ -158,13 +158,13 @@ def load_weights(model: ImageClassifier, checkpoint: str) -> None:
     """Load what ``model`` predicts with, and nothing else, from a checkpoint.
 
     Raises:
-        InputError: if the checkpoint cannot be read safely, if tensors of the backbone, the neck or the head are missing, of
-            another shape or none of the model's, or if one holds NaN or an infinity.
+        InputError: if the checkpoint cannot be read safely, if tensors that it predicts with are missing, of another
+            shape or none of the model's, or if one holds NaN or an infinity.
     """
     source = f'checkpoint {checkpoint}'
     loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
-    found = predicting(without_wrapper(loaded.get('state_dict', loaded)))
-    needed = predicting(model.state_dict())
+    found = predicting(without_wrapper(loaded.get('state_dict', loaded)), model)
+    needed = predicting(model.state_dict(), model)
     check_keys(shapes(needed), shapes(found), source, type(model).__name__)
     unexpected = [name for name in found if name not in needed]
     if unexpected:

@@ -1,5 +1,6 @@
+from .dcm import DCMClassifier
 from .frskd import FRSKDClassifier
 from .manifold_mixup import ManifoldMixupClassifier
 from .mixskd import MixSKDClassifier
 
-__all__ = ['FRSKDClassifier', 'ManifoldMixupClassifier', 'MixSKDClassifier']
+__all__ = ['DCMClassifier', 'FRSKDClassifier', 'ManifoldMixupClassifier', 'MixSKDClassifier']
