@@ -154,8 +154,8 @@ def feature_slope(network):
         weight.data.add_(direction, alpha=sign * step)
         values.append(terms_of(network)['feature'])
         weight.data.sub_(direction, alpha=sign * step)
-    # ReLUs that switch within the step make it inexact: 3e-3 here.
-    return direction, pytest.approx((values[0] - values[1]) / (2 * step), rel=0.03)
+    # ReLUs that switch within the step make it inexact by 7e-3; a detached side changes the gradient's slope by 160 %.
+    return direction, pytest.approx((values[0] - values[1]) / (2 * step), rel=0.1)
 
 
 def slope_of_the_gradient(model, direction):
