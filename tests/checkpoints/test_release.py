@@ -26,13 +26,13 @@ import re
 import zlib
 from pathlib import Path
 
+import mixskd_mm.models.mixskd as mixskd_module
 import pytest
 import torch
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import nn
 
-import mixskd_mm.models.mixskd as mixskd_module
 from mixskd_mm.checkpoints import release
 from mixskd_mm.checkpoints.release import convert_release, import_release, release_config, release_key
 from mixskd_mm.errors import InputError
