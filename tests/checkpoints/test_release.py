@@ -1,23 +1,25 @@
 """Parity with the authors' released ResNet-50, and the conversion of its checkpoint.
 
-``tests/data/release_r50.json`` was measured once on the released training graph, in float32 on one thread, with weights and
-inputs that a seed determines: ``fill`` and ``inputs`` below make them again. Here the graph runs in float64, in which all
-processors agree, so what differs is the rounding of the golden numbers. Relative differences from them, largest of a kind:
+``tests/data/release_r50.json`` was measured once on the released training graph, in float32 on one thread, with weights
+and inputs that a seed determines: ``fill`` and ``inputs`` below make them again. Here the graph runs in float64, so kernels
+and threads do not matter (1e-15). What differs is the rounding of the golden numbers, and of the weights: with and without
+vector instructions ``randn`` differs in the last bits. The largest relative differences from the golden numbers:
 
-    graph                                   terms    gradient norms of
-                                                     conv1    b_1, first   fc, fc1, h's conv
-    float64                                 4.6e-06  1.1e-03  8.5e-04      7.7e-04
-    float32, AVX-512, 1 thread              1.6e-06  8.2e-05  4.7e-04      2.3e-07
-    float32, AVX-512, 2 or 4 threads        1.4e-06  8.1e-04  2.1e-04      1.5e-07
-    float32, AVX-512, ATen without vectors  2.1e-06  6.0e-04  8.2e-04      6.1e-07
-    float32, AVX2, 1 thread                 1.7e-06  4.0e-04  1.8e-04      3.8e-07
-    float32, AVX2, 2 threads                1.1e-06  1.3e-03  3.0e-04      3.8e-07
-    float32, SSE4.1, 1 thread               1.9e-06  2.2e-04  3.7e-04      3.0e-07
-    float32, SSE4.1, 4 threads              1.6e-06  6.1e-04  1.0e-03      3.0e-07
+                                            terms    gradient norms of                        logits in
+                                                     conv1    b_1, first   fc, fc1, h's conv  evaluation
+    float64, AVX2 or AVX-512                4.6e-06  1.1e-03  8.5e-04      7.7e-04            4.4e-06
+    float64, no vectors                     1.6e-06  8.7e-04  2.4e-04      7.7e-04            1.3e-05
+    float32, AVX-512, 1 thread              1.6e-06  8.2e-05  4.7e-04      2.3e-07            5.8e-06
+    float32, AVX-512, 2 or 4 threads        1.4e-06  8.1e-04  2.1e-04      1.5e-07            8.3e-06
+    float32, AVX-512, ATen without vectors  2.1e-06  6.0e-04  8.2e-04      6.1e-07            9.8e-06
+    float32, AVX2, 1 thread                 1.7e-06  4.0e-04  1.8e-04      3.8e-07            6.7e-06
+    float32, AVX2, 2 threads                1.1e-06  1.3e-03  3.0e-04      3.8e-07            1.2e-05
+    float32, SSE4.1, 1 thread               1.9e-06  2.2e-04  3.7e-04      3.0e-07            2.1e-05
+    float32, SSE4.1, 4 threads              1.6e-06  6.1e-04  1.0e-03      3.0e-07            1.5e-05
 
-(PyTorch 2.11 on a Xeon; ``ONEDNN_MAX_CPU_ISA``, with ``ATEN_CPU_CAPABILITY=avx2`` for AVX2 and ``default`` for SSE4.1. On an
-EPYC one of the five norms differed by 1.2e-3.) The last column is large in float64 only: the golden norms of millions of
-values were summed up in float32. Logits in evaluation differ by 4.4e-6 in float64, by up to 2.1e-5 in float32.
+(PyTorch 2.11 on a Xeon; ``ONEDNN_MAX_CPU_ISA``, with ``ATEN_CPU_CAPABILITY=avx2`` for AVX2, ``default`` for SSE4.1 and no
+vectors. On an EPYC one of the five norms differed by 1.2e-3.) The fifth column is large in float64 only: the golden norms of
+millions of values were summed up in float32.
 """
 
 import json
@@ -40,8 +42,8 @@ from mixskd_mm.models import Mixture
 from mixskd_mm.models.losses import feature_loss, kd_loss
 
 GOLDEN = json.loads((Path(__file__).parents[1] / 'data' / 'release_r50.json').read_text())
-# Two to five times what the golden numbers differ in float64, on every processor.
-TERMS, NORMS, LOGITS = 2e-5, 2e-3, 2e-5
+# Relative: three to eight times what float64 differs by.
+TERMS, NORMS, LOGITS = 3e-5, 3e-3, 1e-4
 
 
 def released_name(name):

@@ -24,6 +24,7 @@ OPTIONS = [
     'test_dataloader.num_workers=0',
     'optim_wrapper.optimizer.lr=0.02',
     'default_hooks.checkpoint.interval=1',
+    'default_hooks.pause.type=probe.Pause',
 ]
 
 
@@ -40,10 +41,10 @@ def arguments(work_dir, *more):
     return ['table1', *rows, '--work-dir', str(work_dir), *more, '--cfg-options', *OPTIONS]
 
 
-def wait_for(path, process, seconds=120):
-    end = time.time() + seconds
+def wait_for(path, process):
+    end = time.monotonic() + tiny.PATIENCE
     while not path.exists():
-        assert process.poll() is None and time.time() < end, process.communicate()
+        assert process.poll() is None and time.monotonic() < end, process.communicate()
         time.sleep(0.02)
 
 
@@ -61,17 +62,17 @@ def test_two_rows_of_table_1_with_a_kill_and_a_resume(tmp_path, env):
     process = subprocess.Popen(
         command,
         cwd=tmp_path,
-        env=env,
+        env=dict(env, PROBE=str(tmp_path), PAUSE='2,0'),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
     )
-    # Then the first one is complete.
-    wait_for(mixskd / 'epoch_2.pth', process)
+    # In the third epoch of the second one.
+    wait_for(tmp_path / 'paused0', process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    assert not (mixskd / 'result.json').exists() and not (mixskd / 'epoch_6.pth').exists()
+    assert (mixskd / 'epoch_2.pth').exists() and not (mixskd / 'result.json').exists()
 
     tiny.succeed('reproduce.py', *arguments(runs, '--report'), cwd=tmp_path, env=env)
     assert '1 of 2 runs are done' in (runs / 'table1.md').read_text()
@@ -120,7 +121,7 @@ def test_sigterm_ends_the_training_of_several_processes(tmp_path, env):
     )
     wait_for(folder / 'epoch_1.pth', process)
     process.terminate()
-    process.communicate(timeout=60)
+    process.communicate(timeout=tiny.PATIENCE)
     assert process.returncode == 143
     last = sorted(folder.glob('epoch_*.pth'))
     running = [path.read_bytes() for path in Path('/proc').glob('[0-9]*/cmdline')]
