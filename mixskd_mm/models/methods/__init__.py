@@ -1,5 +1,6 @@
+from .ddgsd import DDGSDClassifier
 from .frskd import FRSKDClassifier
 from .manifold_mixup import ManifoldMixupClassifier
 from .mixskd import MixSKDClassifier
 
-__all__ = ['FRSKDClassifier', 'ManifoldMixupClassifier', 'MixSKDClassifier']
+__all__ = ['DDGSDClassifier', 'FRSKDClassifier', 'ManifoldMixupClassifier', 'MixSKDClassifier']
