@@ -21,6 +21,11 @@ NETWORKS = {
 }
 
 
+def image_size(backbone: dict) -> int:
+    """Side of images, in pixels, whose last maps are at least 2 x 2: a norm of three numbers would amplify rounding."""
+    return 64 if backbone['type'] == 'ResNet' else 16
+
+
 def build(method: str, backbone: dict = RESNET, **kwargs) -> nn.Module:
     """A classifier of 10 classes in float64 and training mode; ``kwargs`` are its own.
 

@@ -1,6 +1,7 @@
 from .ddgsd import DDGSDClassifier
+from .dks import DKSClassifier
 from .frskd import FRSKDClassifier
 from .manifold_mixup import ManifoldMixupClassifier
 from .mixskd import MixSKDClassifier
 
-__all__ = ['DDGSDClassifier', 'FRSKDClassifier', 'ManifoldMixupClassifier', 'MixSKDClassifier']
+__all__ = ['DDGSDClassifier', 'DKSClassifier', 'FRSKDClassifier', 'ManifoldMixupClassifier', 'MixSKDClassifier']

@@ -6,7 +6,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, default_collate
 from mmengine.registry import init_default_scope
-from small_classifiers import NETWORKS, assert_baseline, assert_terms, build, cross_entropy, kd, labels_of
+from small_classifiers import NETWORKS, assert_baseline, assert_terms, build, cross_entropy, image_size, kd, labels_of
 from tiny import ROOT
 from torch.utils.data import DataLoader
 
@@ -18,11 +18,11 @@ METHOD = 'DDGSDClassifier'
 
 @pytest.fixture
 def two_views(make_batch):
-    """Function: n images in two views each, ``(2n, 3, 16, 16)`` in float64, and their samples."""
+    """Function: 3 images in two views each, ``(6, 3, size, size)`` in float64, and their samples."""
 
-    def two_views(n=3):
-        first, samples = make_batch(n, dtype=torch.float64)
-        second, _ = make_batch(n, seed=1, dtype=torch.float64)
+    def two_views(size=16):
+        first, samples = make_batch(3, size, dtype=torch.float64)
+        second, _ = make_batch(3, size, seed=1, dtype=torch.float64)
         return torch.cat([first, second]), samples + [sample.clone() for sample in samples]
 
     return two_views
@@ -44,7 +44,7 @@ def expected_terms(model, images, labels, T=4.0, lam=1.0, mu=5e-4):
 @pytest.mark.parametrize('backbone', NETWORKS.values(), ids=NETWORKS)
 def test_terms_and_gradients_equal_an_independent_computation(backbone, two_views):
     model = build(METHOD, backbone)
-    images, samples = two_views()
+    images, samples = two_views(image_size(backbone))
     assert_terms(model, model.loss(images, samples), expected_terms(model, images, labels_of(samples)))
 
 
