@@ -1,7 +1,15 @@
+from .byot import BYOTClassifier
 from .ddgsd import DDGSDClassifier
 from .dks import DKSClassifier
 from .frskd import FRSKDClassifier
 from .manifold_mixup import ManifoldMixupClassifier
 from .mixskd import MixSKDClassifier
 
-__all__ = ['DDGSDClassifier', 'DKSClassifier', 'FRSKDClassifier', 'ManifoldMixupClassifier', 'MixSKDClassifier']
+__all__ = [
+    'BYOTClassifier',
+    'DDGSDClassifier',
+    'DKSClassifier',
+    'FRSKDClassifier',
+    'ManifoldMixupClassifier',
+    'MixSKDClassifier',
+]
