@@ -33,7 +33,7 @@ def build(method: str, backbone: dict = RESNET, **kwargs) -> nn.Module:
     """
     torch.manual_seed(0)
     backbone = MODELS.build(dict(backbone))
-    head = dict(type='LinearClsHead', num_classes=10, in_channels=backbone.feat_dim)
+    head = dict(type='LinearClsHead', num_classes=10, in_channels=getattr(backbone, 'feat_dim', 64))
     model = MODELS.build(
         dict(type=method, backbone=backbone, neck=dict(type='GlobalAveragePooling'), head=head, **kwargs)
     )

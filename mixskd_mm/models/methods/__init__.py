@@ -4,6 +4,7 @@ from .dks import DKSClassifier
 from .frskd import FRSKDClassifier
 from .manifold_mixup import ManifoldMixupClassifier
 from .mixskd import MixSKDClassifier
+from .sad import SADClassifier
 
 __all__ = [
     'BYOTClassifier',
@@ -12,4 +13,5 @@ __all__ = [
     'FRSKDClassifier',
     'ManifoldMixupClassifier',
     'MixSKDClassifier',
+    'SADClassifier',
 ]
