@@ -15,11 +15,9 @@ from mixskd_mm.errors import InputError
 from mixskd_mm.version import __version__
 
 from .config_text import literal_config
+from .parts import predicting
 from .safe_load import load_local_checkpoint
 from .write import write_checked
-
-# What a plain classifier consists of; the rest of a MixSKD checkpoint only served training.
-CLASSIFIER_PARTS = ('backbone.', 'neck.', 'head.')
 
 
 def training_state(checkpoint: dict, source: str, ema: bool = False) -> dict[str, Tensor]:
@@ -40,7 +38,7 @@ def training_state(checkpoint: dict, source: str, ema: bool = False) -> dict[str
         # EMAHook saves the average as state_dict, and the weights that are trained as the other one.
         trained = checkpoint['ema_state_dict']
         state = {key: trained.get(f'module.{key}', value) for key, value in state.items()}
-    state = {key: value for key, value in state.items() if key.startswith(CLASSIFIER_PARTS)}
+    state = predicting(state)
     if not any(key.startswith('backbone.') for key in state):
         raise InputError(
             f'checkpoint {source} has no backbone.* weights: expected one that a classifier was trained to'

@@ -1,7 +1,25 @@
 from .auto_augment import CIFARAutoAugment
+from .indexed import IndexedDataset
+from .loader_checks import check_batches, check_sample_indices
 from .loading import LoadImageFromFile
 from .mit_indoor67 import MITIndoor67
 from .on_device import OnDeviceDataset, whole_batch
+from .samplers import GroupBatchSampler, PairBatchSampler, TwoViewBatchSampler
 from .stanford_dogs import StanfordDogs
+from .views import collate_two_views
 
-__all__ = ['CIFARAutoAugment', 'LoadImageFromFile', 'MITIndoor67', 'OnDeviceDataset', 'StanfordDogs', 'whole_batch']
+__all__ = [
+    'CIFARAutoAugment',
+    'GroupBatchSampler',
+    'IndexedDataset',
+    'LoadImageFromFile',
+    'MITIndoor67',
+    'OnDeviceDataset',
+    'PairBatchSampler',
+    'StanfordDogs',
+    'TwoViewBatchSampler',
+    'check_batches',
+    'check_sample_indices',
+    'collate_two_views',
+    'whole_batch',
+]

@@ -79,6 +79,10 @@ class OnDeviceDataset:
         """Labels of all images, ``(len(self), )``."""
         return self.dataset.get_gt_labels()
 
+    def get_data_info(self, i: int) -> dict:
+        """Annotation of one image."""
+        return dict(self.dataset.get_data_info(i), sample_idx=i)
+
     def __getitem__(self, i: int) -> dict:
         """One image, as :meth:`__getitems__` gives a batch, without the first dimension."""
         batch = self.__getitems__([i])
@@ -88,10 +92,11 @@ class OnDeviceDataset:
         """A batch; the DataLoader asks for it if this method exists.
 
         Args:
-            indices (list[int]): Which images, N of them.
+            indices (list[int]): Which images, N of them; one that is there twice is augmented twice.
 
         Returns:
-            dict: ``inputs``, images ``(N, 3, H, W)`` of the pipeline's dtype on ``device``, and ``data_samples``.
+            dict: ``inputs``, images ``(N, 3, H, W)`` of the pipeline's dtype on ``device``, and ``data_samples``, whose
+            ``sample_idx`` is the index.
         """
         n, (height, width) = len(indices), self.size
         # Upper left corners of the crops, and which to mirror.
@@ -107,7 +112,7 @@ class OnDeviceDataset:
         index, rows, columns = where.split([1, height, width], dim=1)
         crops = self.images[index[:, :, None], rows[:, :, None], columns[:, None, :]]
         # Anew, since preprocessors write into them.
-        samples = [DataSample(gt_label=self.labels[i]) for i in indices]
+        samples = [DataSample(gt_label=self.labels[i], metainfo=dict(sample_idx=i)) for i in indices]
         return dict(inputs=crops.permute(0, 3, 1, 2), data_samples=samples)
 
 

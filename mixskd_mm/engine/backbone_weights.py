@@ -6,12 +6,10 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import CheckpointLoader
 
+from mixskd_mm.checkpoints.parts import foreign_parts, without_wrapper
 from mixskd_mm.errors import InputError
 
 from .checkpoint_keys import check_keys, training, unwrap
-
-# What the checkpoint of a classifier may hold; anything else belongs to a detector or a segmenter.
-CLASSIFIER_KEYS = ('backbone.', 'neck.', 'head.', 'branches.', 'self_teacher.', 'discriminators.', 'data_preprocessor.')
 
 
 @HOOKS.register_module()
@@ -73,10 +71,10 @@ def backbone_tensors(filename: str, prefix: str | None) -> dict:
         InputError: if the checkpoint is a detector's or segmenter's, or has no such names.
     """
     checkpoint = CheckpointLoader.load_checkpoint(filename, map_location='cpu')
-    state = {name.removeprefix('module.'): value for name, value in checkpoint.get('state_dict', checkpoint).items()}
+    state = without_wrapper(checkpoint.get('state_dict', checkpoint))
     prefix = f'{prefix.rstrip(".")}.' if prefix else ''
     if prefix:
-        foreign = sorted({name.split('.')[0] for name in state if not name.startswith((*CLASSIFIER_KEYS, prefix))})
+        foreign = foreign_parts(state)
         if foreign:
             raise InputError(
                 f'checkpoint {filename} holds {", ".join(foreign)}: expected that of a classifier, not of a detector, '

@@ -8,12 +8,10 @@ from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, find_latest_checkpoint
 from torch import nn
 
+from mixskd_mm.checkpoints.parts import predicting_names, without_wrapper
 from mixskd_mm.errors import InputError
 
-# What MixSKDClassifier only trains with. A checkpoint must hold the rest to predict.
-TRAINING_PARTS = ('branches.', 'self_teacher.', 'discriminators.')
-
-# What else it must hold to continue a training.
+# What a checkpoint must hold beside the weights to continue a training.
 TRAINING_STATE = ('meta', 'message_hub', 'optimizer')
 
 
@@ -22,8 +20,8 @@ class CheckpointKeysHook(Hook):
     """Compare a checkpoint with the model before mmengine loads it (which ignores what does not match).
 
     To test or start from a checkpoint it must hold all that the model predicts with, in the model's shapes; to resume,
-    every tensor of the model and the state of the training. Extra tensors are fine: a plain classifier takes a MixSKD
-    checkpoint.
+    every tensor of the model and the state of the training. Extra tensors are fine: a plain classifier takes the
+    checkpoint of any method.
 
     Args:
         partial_start (bool): Let a training start (``load_from``) from a checkpoint that fits in part, for example a
@@ -41,14 +39,12 @@ class CheckpointKeysHook(Hook):
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         model = unwrap(runner.model)
-        needed = {
-            name: tuple(value.shape)
-            for name, value in model.state_dict().items()
-            if runner._resume or not name.startswith(TRAINING_PARTS)
-        }
+        state = model.state_dict()
+        names = state if runner._resume else predicting_names(model)
+        needed = {name: tuple(state[name].shape) for name in names}
         found = {
-            name.removeprefix('module.'): tuple(value.shape)
-            for name, value in checkpoint.get('state_dict', checkpoint).items()
+            name: tuple(value.shape)
+            for name, value in without_wrapper(checkpoint.get('state_dict', checkpoint)).items()
             if hasattr(value, 'shape')
         }
         source = f'checkpoint {runner._load_from or find_latest_checkpoint(runner.work_dir)}'

@@ -13,6 +13,7 @@ from mmpretrain.models.heads import LinearClsHead
 from torch import nn
 
 from mixskd_mm.errors import InputError
+from mixskd_mm.models import SelfDistillationClassifier
 
 from .checkpoint_keys import unwrap
 
@@ -35,6 +36,8 @@ class RecipeCheckHook(Hook):
             check_classes(dataset, dense_head_classes(model))
             if isinstance(getattr(model, 'head', None), LinearClsHead):
                 check_dataset_labels(dataset, model.head.num_classes)
+        if isinstance(model, SelfDistillationClassifier):
+            model.check_loader(runner.train_dataloader)
         auto_scale_lr = runner.cfg.get('auto_scale_lr') or {}
         group = runner.optim_wrapper.optimizer.param_groups[0]
         notice = batch_notice(

@@ -17,14 +17,12 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from mixskd_mm.checkpoints.parts import predicting, without_wrapper
 from mixskd_mm.datasets.folders import check_data_folders
 from mixskd_mm.engine.checkpoint_keys import check_keys
 from mixskd_mm.errors import InputError
 
 from .pairs import pair_order
-
-# What a classifier predicts with. Whatever else a model has, only its training needs.
-PREDICTING_PARTS = ('backbone.', 'neck.', 'head.')
 
 
 class LoadedClassifier:
@@ -165,8 +163,7 @@ def load_weights(model: ImageClassifier, checkpoint: str) -> None:
     """
     source = f'checkpoint {checkpoint}'
     loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
-    state = {name.removeprefix('module.'): value for name, value in loaded.get('state_dict', loaded).items()}
-    found = predicting(state)
+    found = predicting(without_wrapper(loaded.get('state_dict', loaded)))
     needed = predicting(model.state_dict())
     check_keys(shapes(needed), shapes(found), source, type(model).__name__)
     unexpected = [name for name in found if name not in needed]
@@ -178,11 +175,6 @@ def load_weights(model: ImageClassifier, checkpoint: str) -> None:
     if infinite:
         raise InputError(f'{source}: {infinite[0]} holds NaN or an infinity: expected finite weights')
     model.load_state_dict({**model.state_dict(), **found})
-
-
-def predicting(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors that a classifier predicts with."""
-    return {name: value for name, value in state.items() if name.startswith(PREDICTING_PARTS)}
 
 
 def shapes(state: dict[str, Tensor]) -> dict[str, tuple]:

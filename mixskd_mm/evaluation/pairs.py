@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mixskd_mm.models.mixture import Mixture
+from mixskd_mm.models import Mixture
 
 
 def pair_order(count: int, seed: int) -> list[int]:

@@ -1,26 +1,20 @@
-from .backbones import DenseNet_CIFAR, HCGNet_CIFAR, ThinResNet_CIFAR, WideResNet_CIFAR
-from .heads import Discriminator, SelfTeacher
-from .losses import DiscriminatorLoss, FeatureLoss, KDLoss, MixedCrossEntropyLoss
-from .manifold_mixup import ManifoldMixupClassifier
-from .mixskd import MixSKDClassifier
-from .mixture import Mixture
-from .preprocessor import MixupDataPreprocessor
+from . import backbones, heads, losses, methods, mixing
+from .backbones import *  # noqa: F403
+from .base import SelfDistillationClassifier
+from .branches import DCMBranches
+from .heads import *  # noqa: F403
+from .losses import *  # noqa: F403
+from .methods import *  # noqa: F403
+from .mixing import *  # noqa: F403
 from .stages import AuxiliaryBranch
 
 __all__ = [
     'AuxiliaryBranch',
-    'DenseNet_CIFAR',
-    'Discriminator',
-    'DiscriminatorLoss',
-    'FeatureLoss',
-    'HCGNet_CIFAR',
-    'KDLoss',
-    'ManifoldMixupClassifier',
-    'MixSKDClassifier',
-    'MixedCrossEntropyLoss',
-    'Mixture',
-    'MixupDataPreprocessor',
-    'SelfTeacher',
-    'ThinResNet_CIFAR',
-    'WideResNet_CIFAR',
+    'DCMBranches',
+    'SelfDistillationClassifier',
+    *backbones.__all__,
+    *heads.__all__,
+    *losses.__all__,
+    *methods.__all__,
+    *mixing.__all__,
 ]

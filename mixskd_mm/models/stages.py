@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 
+import torch
 from mmengine.model import BaseModule, PretrainedInit
 from mmpretrain.models.heads import LinearClsHead
 from mmpretrain.registry import MODELS
@@ -43,19 +44,31 @@ def stage_names(backbone: nn.Module) -> list[str]:
     if len(names) < 2 or max(backbone.out_indices) != len(names) - 1:
         raise InputError(
             f'backbone {type(backbone).__name__} has {len(names)} stages and out_indices={tuple(backbone.out_indices)}: '
-            'MixSKD expects at least two stages and that the last one feeds the classifier'
+            'expected at least two stages and that the last one feeds the classifier'
         )
     return names
 
 
-def stage_outputs(backbone: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
-    """phi_1(x), ..., phi_K o ... o phi_1(x): the output of every stage, whatever ``out_indices`` says (Eq. 1)."""
+def stage_outputs(backbone: nn.Module, images: Tensor, stem: bool = False) -> tuple[Tensor, ...]:
+    """phi_1(x), ..., phi_K o ... o phi_1(x): the output of every stage, whatever ``out_indices`` says (Eq. 1).
+
+    With ``stem``, which only the networks of this package have, what enters phi_1 comes first.
+    """
     configured = backbone.out_indices
-    backbone.out_indices = tuple(range(len(backbone.res_layers)))
+    backbone.out_indices = tuple(range(-1 if stem else 0, len(backbone.res_layers)))
     try:
         return backbone(images)
     finally:
         backbone.out_indices = configured
+
+
+@torch.no_grad()
+def output_channels(backbone: nn.Module) -> list[int]:
+    """Channels C_1 ... C_K of the stages' outputs, whatever the backbone; nothing is computed and it is not changed."""
+    # On the device "meta", tensors have shapes but no values.
+    copy = deepcopy(backbone).to('meta')
+    copy.eval()
+    return [output.shape[1] for output in stage_outputs(copy, torch.empty(1, 3, 64, 64, device='meta'))]
 
 
 def fresh_stages(backbone: nn.Module, names: list[str]) -> nn.Module:
@@ -94,13 +107,25 @@ class AuxiliaryBranch(BaseModule):
         start (int): k, 1-based: the branch continues the output of stage k with copies of stages k + 1 to K.
         num_classes (int): Number of classes C.
         head_init_cfg (dict, optional): Initialisation of g_k. Defaults to None: PyTorch's.
+        stages (nn.Module, optional): Other stages in the place of the copies, as attributes with the same names. Defaults to
+            None: the copies.
+        feat_dim (int, optional): Channels of the last one's output. Defaults to None: the backbone's.
     """
 
-    def __init__(self, backbone: nn.Module, start: int, num_classes: int, head_init_cfg: dict | None = None) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        start: int,
+        num_classes: int,
+        head_init_cfg: dict | None = None,
+        stages: nn.Module | None = None,
+        feat_dim: int | None = None,
+    ) -> None:
         super().__init__()
+        self.start = start
         self.names = stage_names(backbone)[start:]
-        self.stages = fresh_stages(backbone, self.names)
-        self.head = LinearClsHead(num_classes, backbone.feat_dim, init_cfg=deepcopy(head_init_cfg))
+        self.stages = fresh_stages(backbone, self.names) if stages is None else stages
+        self.head = LinearClsHead(num_classes, feat_dim or backbone.feat_dim, init_cfg=deepcopy(head_init_cfg))
 
     def forward(self, stage_output: Tensor) -> Tensor:
         """F_k = zeta_k(output of stage k): ``(N, C_k, H_k, W_k)`` to ``(N, C_K, H_K, W_K)`` (Eq. 2)."""

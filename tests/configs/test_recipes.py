@@ -57,7 +57,7 @@ def test_mixup(built):
     recipe, _, model = built
     batch_augments = model.data_preprocessor.batch_augments
     if recipe.method in ('mixskd', 'manifoldmixup'):
-        assert model.data_preprocessor.alpha == recipe.alpha
+        assert model.data_preprocessor.mixture.alpha == recipe.alpha
         assert batch_augments is None
     elif recipe.method in ('mixup', 'cutmix'):
         (augment,) = batch_augments.augments

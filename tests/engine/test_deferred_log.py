@@ -10,7 +10,7 @@ from mmengine.logging import MessageHub
 from mixskd_mm.engine import DeferredRuntimeInfoHook
 from mixskd_mm.engine.deferred_log import pending_to_floats
 from mixskd_mm.errors import InputError
-from mixskd_mm.models.mixskd import MixSKDClassifier
+from mixskd_mm.models import MixSKDClassifier
 
 # 4 iterations an epoch: an interval in the middle, and the rest when the epoch ends.
 LOG_EVERY_3 = {
@@ -139,7 +139,7 @@ def test_values_keep_their_order_and_precision():
 
 def spoil(monkeypatch, term, value, call):
     """Make ``term`` of MixSKD's loss ``value`` in the ``call``-th training iteration."""
-    losses_and_logs, calls = MixSKDClassifier._losses_and_logs, []
+    losses_and_logs, calls = MixSKDClassifier.losses, []
 
     def spoilt(self, *args):
         losses, logs = losses_and_logs(self, *args)
@@ -148,7 +148,7 @@ def spoil(monkeypatch, term, value, call):
             losses[term] = losses[term] * value
         return losses, logs
 
-    monkeypatch.setattr(MixSKDClassifier, '_losses_and_logs', spoilt)
+    monkeypatch.setattr(MixSKDClassifier, 'losses', spoilt)
 
 
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])

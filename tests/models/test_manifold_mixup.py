@@ -54,10 +54,10 @@ def mixed_loss(logits, y):
 @pytest.mark.parametrize('place', ['input', 'stem', 1, 2, 3])
 def test_the_activations_of_that_place_are_mixed_once(batch, place):
     images, samples = batch
-    model = build(mix_at=['input', 'stem', 1, 2, 3])
-    loss = model.loss(images, samples, MIXTURE, place=place)['loss']
+    model = build(mix_at=[place])
+    loss = model.loss(images, samples, MIXTURE)['loss']
 
-    backbone = build(mix_at=['input', 'stem', 1, 2, 3]).backbone
+    backbone = build().backbone
     x = mix(images) if place == 'input' else images
     x = backbone.relu(backbone.bn1(backbone.conv1(x)))
     for k, name in enumerate(backbone.res_layers):
@@ -72,7 +72,7 @@ def test_lam_one_is_plain_training(batch):
     images, samples = batch
     expected = build('ImageClassifier').loss(images, samples)['loss']
     for place in ('stem', 2):
-        loss = build().loss(images, samples, Mixture(1.0, MIXTURE.index), place=place)['loss']
+        loss = build(mix_at=[place]).loss(images, samples, Mixture(1.0, MIXTURE.index))['loss']
         torch.testing.assert_close(loss, expected)
 
 

@@ -57,7 +57,7 @@ def test_defaults_are_the_papers(build_mixskd):
     assert model.logit_weight == dict(b_logit=1, cls_h=1, f_logit=1)
     assert model.teacher_stages == (1, 2, 3, 4)
     assert [tuple(p.shape) for p in model.discriminators[0].parameters()] == [(128, 64), (128,), (1, 128), (1,)]
-    assert model.data_preprocessor.alpha == 0.2
+    assert model.data_preprocessor.mixture.alpha == 0.2
 
 
 def test_one_logit_weight_holds_for_all_three_terms_and_one_left_out_is_1(build_mixskd):

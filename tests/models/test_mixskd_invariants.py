@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-import mixskd_mm.models.mixskd as mixskd_module
+import mixskd_mm.models.methods.mixskd as mixskd_module
 from mixskd_mm.models import Mixture
 from mixskd_mm.models.losses import kd_loss
 from mixskd_mm.models.stages import global_average_pool, stage_outputs

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from mixskd_mm.errors import InputError
-from mixskd_mm.models import Mixture
+from mixskd_mm.models import MaskMixture, Mixture
 
 INDEX = [2, 0, 1]
 
@@ -102,27 +102,74 @@ def test_repr_names_lam_and_index():
     assert repr(Mixture(0.25, INDEX)) == 'Mixture(lam=0.2500, index=[2, 0, 1])'
 
 
-@pytest.mark.parametrize('alpha', [0.2, 0.4, 1.0, 5.0])
-def test_drawn_lam_has_mean_and_variance_of_the_beta_distribution(alpha):
-    rng = np.random.default_rng(0)
-    lam = np.array([Mixture.draw(1, alpha, rng).lam.item() for _ in range(10_000)])
-    variance = 1 / (4 * (2 * alpha + 1))
-    # Five standard errors.
-    assert abs(lam.mean() - 0.5) < 5 * np.sqrt(variance / len(lam))
-    assert lam.var() == pytest.approx(variance, rel=0.05)
-    assert lam.min() >= 0 and lam.max() <= 1
+def mask(n=3, size=4, seed=0):
+    return torch.rand(n, 1, size, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def test_drawn_index_is_uniform_over_permutations():
-    rng = np.random.default_rng(0)
-    draws = [tuple(Mixture.draw(3, 1.0, rng).index.tolist()) for _ in range(6000)]
-    counts = np.array([draws.count(p) for p in set(draws)])
-    assert len(counts) == 6
-    assert (abs(counts - 1000) < 5 * np.sqrt(1000 * 5 / 6)).all()
+@pytest.mark.parametrize('n', [1, 3])
+def test_a_mask_interpolates_images_pixel_by_pixel(n):
+    x = torch.randn(3, 2, 4, 4, dtype=torch.float64)
+    m, mixed = mask(n), MaskMixture(mask(n), INDEX)(x)
+    for i, j in enumerate(INDEX):
+        expected = m[i % n, 0] * x[i] + (1 - m[i % n, 0]) * x[j]
+        torch.testing.assert_close(mixed[i], expected, rtol=1e-15, atol=1e-15)
 
 
-def test_draw_is_determined_by_the_generator():
-    a, b = (Mixture.draw(8, 0.4, np.random.default_rng(3)) for _ in range(2))
-    assert a.lam.item() == b.lam.item() and a.index.tolist() == b.index.tolist()
-    c = Mixture.draw(8, 0.4, np.random.default_rng(4))
-    assert c.lam.item() != a.lam.item() and c.index.tolist() != a.index.tolist()
+def test_a_smaller_map_takes_the_mask_averaged_to_its_size():
+    x = torch.randn(3, 5, 2, 2, dtype=torch.float64)
+    m, mixed = mask(), MaskMixture(mask(), INDEX)(x)
+    for i, j in enumerate(INDEX):
+        for row in range(2):
+            for column in range(2):
+                share = m[i, 0, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2].mean()
+                expected = share * x[i, :, row, column] + (1 - share) * x[j, :, row, column]
+                torch.testing.assert_close(mixed[i, :, row, column], expected)
+
+
+@pytest.mark.parametrize('n', [1, 3])
+def test_logits_take_the_mean_of_each_mask(n):
+    logits = torch.randn(3, 7, dtype=torch.float64)
+    mixture = MaskMixture(mask(n), INDEX)
+    assert mixture.lam.shape == (() if n == 1 else (3,))
+    for i, j in enumerate(INDEX):
+        lam = mask(n)[i % n].mean()
+        torch.testing.assert_close(mixture(logits)[i], lam * logits[i] + (1 - lam) * logits[j])
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize('shape', [(3,), (3, 4), (3, 2, 4, 4)])
+def test_masks_keep_the_dtype(shape, dtype):
+    """The lam of each image is float64: multiplied as it is it would promote."""
+    mixture = MaskMixture(torch.full((3, 1, 4, 4), 0.5), INDEX)
+    assert mixture(torch.ones(shape, dtype=dtype)).dtype == dtype
+
+
+def test_only_one_lam_for_the_whole_image_commutes_with_pooling():
+    x = torch.randn(3, 2, 4, 4, dtype=torch.float64)
+    for mixture in (Mixture(0.3, INDEX), MaskMixture(mask(), INDEX)):
+        same = torch.allclose(mixture(x).mean((2, 3)), mixture(x.mean((2, 3))))
+        assert same == mixture.commutes_with_pooling
+
+
+def test_to_moves_the_mask_too():
+    moved = MaskMixture(mask(), INDEX).to(torch.device('meta'))
+    assert {moved.mask.device.type, moved.lam.device.type, moved.index.device.type} == {'meta'}
+    assert type(moved) is MaskMixture
+
+
+@pytest.mark.parametrize(
+    'wrong', [torch.ones(3, 4, 4), torch.ones(2, 1, 4, 4), torch.ones(3, 3, 4, 4), torch.ones(3, 1, 4, 4).long()]
+)
+def test_refuses_a_mask_of_another_shape_or_type(wrong):
+    with pytest.raises(
+        InputError, match=r'^MaskMixture got a mask of shape [^\n]*: expected floats, \(N, 1, H, W\) or'
+    ):
+        MaskMixture(wrong, INDEX)
+
+
+@pytest.mark.parametrize('value', [-0.1, 1.1, float('nan')])
+def test_refuses_a_mask_outside_0_to_1(value):
+    wrong = mask()
+    wrong[1, 0, 2, 2] = value
+    with pytest.raises(InputError, match=r'^MaskMixture got a mask from [^\n]*: expected \[0, 1\]$'):
+        MaskMixture(wrong, INDEX)

@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 import torch
 from mmpretrain.models.utils import ClsDataPreprocessor
+from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
-import mixskd_mm.models.preprocessor as preprocessor_module
+import mixskd_mm.models.mixing.rng as rng_module
 from mixskd_mm.errors import InputError
-from mixskd_mm.models import Mixture, MixupDataPreprocessor
+from mixskd_mm.models import MaskMixture, Mixture, MixupDataPreprocessor
 
 NORMALISE = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
 
@@ -49,7 +50,7 @@ def test_alpha_is_that_of_the_beta_distribution():
     far, near = MixupDataPreprocessor(alpha=1e-3), MixupDataPreprocessor(alpha=1e4)
     assert all(abs(near.draw(2).lam.item() - 0.5) < 0.05 for _ in range(50))
     assert sum(abs(far.draw(2).lam.item() - 0.5) > 0.49 for _ in range(50)) > 45
-    assert MixupDataPreprocessor().alpha == 0.2
+    assert MixupDataPreprocessor().mixture.alpha == 0.2
 
 
 def test_outside_a_runner_draws_follow_torch_manual_seed_alone():
@@ -82,7 +83,7 @@ def test_in_a_run_a_draw_depends_on_seed_rank_and_iteration_alone(in_training, m
 
     def draw(seed=1, rank=0, iteration=5):
         in_training(seed, iteration)
-        monkeypatch.setattr(preprocessor_module, 'get_rank', lambda: rank)
+        monkeypatch.setattr(rng_module, 'get_rank', lambda: rank)
         return value(preprocessor.draw(8))
 
     first = draw()
@@ -124,7 +125,7 @@ def test_validation_between_training_epochs_is_not_training(in_training):
     assert value(MixupDataPreprocessor().draw(8)) != first
 
 
-@pytest.mark.parametrize('alpha', [0, -0.2, float('nan'), float('inf'), '0.2', None, True])
+@pytest.mark.parametrize('alpha', [0, -0.2, float('nan'), float('inf'), '0.2', True])
 def test_refuses_alpha(alpha):
     with pytest.raises(InputError) as error:
         MixupDataPreprocessor(alpha=alpha)
@@ -149,9 +150,9 @@ def soft_sample():
     [
         (DataSample().set_gt_label(4), 'has label 4: expected 0 to 3, since num_classes=4'),
         (DataSample().set_gt_label(-1), 'has label -1: expected 0 to 3, since num_classes=4'),
-        (DataSample().set_gt_label([1, 2]), 'has labels [1, 2]: MixSKD expects exactly one class index an image'),
-        (DataSample(), 'has labels None: MixSKD expects exactly one class index an image'),
-        (soft_sample(), 'has a soft label (gt_score): MixSKD expects one class index an image'),
+        (DataSample().set_gt_label([1, 2]), 'has labels [1, 2]: expected exactly one class index per image'),
+        (DataSample(), 'has labels None: expected exactly one class index per image'),
+        (soft_sample(), 'has a soft label (gt_score): expected one class index per image'),
     ],
     ids=['too_large', 'negative', 'several', 'none', 'soft'],
 )
@@ -181,7 +182,69 @@ def test_accepts_every_class_index():
 
 def test_the_classifier_fills_in_its_number_of_classes(build_mixskd):
     model = build_mixskd(data_preprocessor=dict(alpha=0.4))
-    assert model.data_preprocessor.alpha == 0.4
+    assert model.data_preprocessor.mixture.alpha == 0.4
     assert model.data_preprocessor.num_classes == 10
     with pytest.raises(InputError, match='has label 10: expected 0 to 9, since num_classes=10'):
         model.data_preprocessor(data(labels=(0, 1, 2, 10)), training=True)
+
+
+def test_alpha_is_short_for_mixup():
+    short, long = MixupDataPreprocessor(alpha=0.7), MixupDataPreprocessor(mixture=dict(type='Mixup', alpha=0.7))
+    torch.manual_seed(5)
+    first = value(short.draw(8))
+    torch.manual_seed(5)
+    assert value(long.draw(8)) == first
+
+
+def test_draws_masks_of_the_size_of_the_images():
+    preprocessor = MixupDataPreprocessor(mixture=dict(type='CutMix', alpha=1.0))
+    mixture = preprocessor(data(), training=True)['mixture']
+    assert isinstance(mixture, MaskMixture) and mixture.mask.shape == (1, 1, 9, 7)
+
+
+def test_refuses_alpha_beside_a_mixture():
+    with pytest.raises(
+        InputError, match=r'^MixupDataPreprocessor alpha=0.4 beside mixture=[^\n]*: expected one of them$'
+    ):
+        MixupDataPreprocessor(alpha=0.4, mixture=dict(type='CutMix'))
+
+
+def plain_classifier(**preprocessor):
+    return MODELS.build(
+        dict(
+            type='ImageClassifier',
+            backbone=dict(type='ResNet_CIFAR', depth=18, stem_channels=8, base_channels=8),
+            neck=dict(type='GlobalAveragePooling'),
+            head=dict(type='LinearClsHead', num_classes=4, in_channels=64),
+            data_preprocessor=dict(type='MixupDataPreprocessor', **preprocessor),
+        )
+    )
+
+
+@pytest.mark.parametrize('mixture', [dict(type='Mixup', alpha=1.0), dict(type='CutMix')], ids=['mixup', 'cutmix'])
+def test_a_plain_classifier_trains_on_mixed_images_and_labels_from_the_same_draws(mixture):
+    """The baseline: what the methods here would mix themselves, mixed before."""
+    model = plain_classifier(mixture=mixture, num_classes=4)
+    batch = data()
+    torch.manual_seed(1)
+    mixed = model.data_preprocessor(batch, training=True)
+    torch.manual_seed(1)
+    drawn = MixupDataPreprocessor(mixture=mixture)(data(), training=True)
+    torch.testing.assert_close(mixed['inputs'], drawn['mixture'](drawn['inputs']))
+    lam, index = drawn['mixture'].lam.item(), drawn['mixture'].index.tolist()
+    labels = [0, 3, 1, 2]
+    for sample, i, j in zip(mixed['data_samples'], range(4), index, strict=True):
+        expected = torch.zeros(4)
+        expected[labels[i]] += lam
+        expected[labels[j]] += 1 - lam
+        torch.testing.assert_close(sample.gt_score, expected)
+    # The samples may be cached by the data set.
+    assert not any('gt_score' in sample for sample in batch['data_samples'])
+    log_p = model(mixed['inputs'], mode='tensor').log_softmax(1)
+    scores = torch.stack([sample.gt_score for sample in mixed['data_samples']])
+    torch.testing.assert_close(model(**mixed, mode='loss')['loss'], -(scores * log_p).sum(1).mean())
+
+
+def test_a_plain_classifier_needs_the_number_of_classes():
+    with pytest.raises(InputError, match=r'^MixupDataPreprocessor num_classes=None: expected a number for a plain'):
+        plain_classifier(alpha=0.4).data_preprocessor(data(), training=True)

@@ -6,7 +6,7 @@ from torch import nn
 
 from mixskd_mm.errors import InputError
 from mixskd_mm.models import AuxiliaryBranch
-from mixskd_mm.models.stages import global_average_pool, stage_names, stage_outputs
+from mixskd_mm.models.stages import global_average_pool, output_channels, stage_names, stage_outputs
 
 # Real depths, widths cut down where the class allows it.
 FAMILY = {
@@ -198,6 +198,24 @@ def test_stage_outputs_are_those_of_the_stages_run_one_by_one_whatever_out_indic
         assert torch.equal(output, y)
 
 
+@pytest.mark.parametrize(
+    ('backbone', 'channels'),
+    [
+        (dict(type='ResNet', depth=50), [256, 512, 1024, 2048]),
+        (dict(type='ResNet_CIFAR', depth=18, out_indices=(3,)), [64, 128, 256, 512]),
+        (dict(type='WideResNet_CIFAR'), [32, 64, 128]),
+        (dict(type='DenseNet_CIFAR'), [160, 304, 448]),
+        (dict(type='HCGNet_CIFAR'), [120, 252, 414]),
+    ],
+    ids=lambda value: value['type'] if isinstance(value, dict) else None,
+)
+def test_output_channels_are_found_without_changing_the_backbone(backbone, channels):
+    backbone = MODELS.build(backbone)
+    before = {name: t.clone() for name, t in backbone.state_dict().items()}
+    assert output_channels(backbone) == channels
+    assert backbone.training and all(torch.equal(t, before[name]) for name, t in backbone.state_dict().items())
+
+
 def test_out_indices_are_restored_after_a_failed_forward():
     backbone = MODELS.build(dict(TINY))
     with pytest.raises(RuntimeError):
@@ -227,14 +245,14 @@ def test_refuses_out_indices_without_the_last_stage(out_indices, build_mixskd):
     with pytest.raises(InputError) as error:
         build_mixskd(backbone=dict(out_indices=out_indices))
     assert str(error.value) == (
-        f'backbone ResNet_CIFAR has 4 stages and out_indices={out_indices}: MixSKD expects at least two stages and that '
+        f'backbone ResNet_CIFAR has 4 stages and out_indices={out_indices}: expected at least two stages and that '
         'the last one feeds the classifier'
     )
 
 
 def test_refuses_a_backbone_of_one_stage(mixskd_cfg):
     one_stage = dict(num_stages=1, strides=(1,), dilations=(1,), out_indices=(0,))
-    with pytest.raises(InputError, match=r'^backbone ResNet_CIFAR has 1 stages and out_indices=\(0,\): MixSKD expects'):
+    with pytest.raises(InputError, match=r'^backbone ResNet_CIFAR has 1 stages and out_indices=\(0,\): expected'):
         MODELS.build(mixskd_cfg(backbone=one_stage, head=dict(in_channels=8)))
 
 

@@ -14,19 +14,16 @@ from torch import Tensor, nn
 
 from mixskd_mm.models import MixSKDClassifier, Mixture
 from mixskd_mm.models.losses.precision import full_precision
-from mixskd_mm.models.mixskd import hard_labels
 from mixskd_mm.models.stages import global_average_pool, stage_outputs
 
 
 class ReleasedGraph(MixSKDClassifier):
     """A ``MixSKDClassifier`` that computes its loss with :func:`released_losses` and logs nothing beside it."""
 
-    def _losses_and_logs(
-        self, inputs: Tensor, data_samples: list[DataSample], mixture: Mixture | None
+    def losses(
+        self, inputs: Tensor, labels: Tensor, mixture: Mixture, data_samples: list[DataSample]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        if mixture is None:
-            mixture = self.data_preprocessor.draw(len(inputs))
-        return released_losses(self, inputs, hard_labels(data_samples, inputs.device), mixture), {}
+        return released_losses(self, inputs, labels, mixture), {}
 
 
 def released_losses(model: MixSKDClassifier, images: Tensor, labels: Tensor, mixture: Mixture) -> dict[str, Tensor]:

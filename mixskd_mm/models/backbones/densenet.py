@@ -52,12 +52,12 @@ class DenseNet_CIFAR(PreActivationBackbone):
     ) -> None:
         num_layers = check_depth('DenseNet_CIFAR depth', depth, 3, 4)
         check_positive_int('DenseNet_CIFAR growth_rate', growth_rate)
-        channels = stem_channels = 16
-        stages = []
-        for is_last in (False, False, True):
-            stage = nn.Sequential(*(DenseLayer(channels + i * growth_rate, growth_rate) for i in range(num_layers)))
-            channels += num_layers * growth_rate
-            if not is_last:
-                stage.add_module('transition', nn.Sequential(norm_relu_conv(channels, channels, 1), nn.AvgPool2d(2)))
-            stages.append(stage)
-        super().__init__(stem_channels, stages, channels, out_indices, init_cfg)
+        super().__init__(16, [(num_layers, growth_rate)] * 3, out_indices, init_cfg)
+
+    def make_blocks(self, index: int, in_channels: int, blocks: int, width: int) -> tuple[nn.Sequential, int]:
+        """A dense block of ``blocks`` layers and growth rate ``width``, and, but for the last, the transition after it."""
+        stage = nn.Sequential(*(DenseLayer(in_channels + i * width, width) for i in range(blocks)))
+        channels = in_channels + blocks * width
+        if index < 2:
+            stage.add_module('transition', nn.Sequential(norm_relu_conv(channels, channels, 1), nn.AvgPool2d(2)))
+        return stage, channels

@@ -153,18 +153,18 @@ class HCGNet_CIFAR(PreActivationBackbone):
     ) -> None:
         check_growth_rates(growth_rates)
         check_positive_int('HCGNet_CIFAR num_units', num_units)
-        channels = stem_channels = 2 * growth_rates[0]
-        stages = []
-        for i, growth_rate in enumerate(growth_rates):
-            stage = nn.Sequential()
-            if i > 0:
-                stage.add_module('transition', Transition(channels, channels // 2))
-                channels //= 2
-            for unit in range(num_units):
-                stage.add_module(f'unit{unit + 1}', SMGUnit(channels, growth_rate))
-                channels += growth_rate
-            stages.append(stage)
-        super().__init__(stem_channels, stages, channels, out_indices, init_cfg)
+        super().__init__(2 * growth_rates[0], [(num_units, rate) for rate in growth_rates], out_indices, init_cfg)
+
+    def make_blocks(self, index: int, in_channels: int, blocks: int, width: int) -> tuple[nn.Sequential, int]:
+        """A transition, but for the first, and a hybrid block of ``blocks`` units and growth rate ``width``."""
+        stage, channels = nn.Sequential(), in_channels
+        if index > 0:
+            stage.add_module('transition', Transition(channels, channels // 2))
+            channels //= 2
+        for unit in range(blocks):
+            stage.add_module(f'unit{unit + 1}', SMGUnit(channels, width))
+            channels += width
+        return stage, channels
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         # The gates have one vector an image.

@@ -14,7 +14,7 @@ from .pre_activation import PreActivationBackbone, norm_relu_conv
 class PreActivationBlock(nn.Module):
     """BN-ReLU-conv3x3-BN-ReLU-conv3x3 plus a shortcut: ``(N, C, H, W)`` to ``(N, C', H / stride, W / stride)``.
 
-    Where the width changes, the shortcut is a 1x1 convolution of the activated input; elsewhere it is the input itself.
+    Where the shape changes, the shortcut is a 1x1 convolution of the activated input; elsewhere it is the input itself.
 
     Args:
         in_channels (int): C.
@@ -29,7 +29,7 @@ class PreActivationBlock(nn.Module):
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
         self.residual = norm_relu_conv(out_channels, out_channels, 3)
         self.shortcut = None
-        if in_channels != out_channels:
+        if in_channels != out_channels or stride != 1:
             self.shortcut = nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -64,12 +64,9 @@ class WideResNet_CIFAR(PreActivationBackbone):
     ) -> None:
         num_blocks = check_depth('WideResNet_CIFAR depth', depth, 6, 4)
         k = check_positive_int('WideResNet_CIFAR widen_factor', widen_factor)
-        widths = [16, 16 * k, 32 * k, 64 * k]
-        groups = [
-            nn.Sequential(
-                PreActivationBlock(in_channels, out_channels, stride),
-                *(PreActivationBlock(out_channels, out_channels, 1) for _ in range(num_blocks - 1)),
-            )
-            for in_channels, out_channels, stride in zip(widths[:-1], widths[1:], (1, 2, 2), strict=True)
-        ]
-        super().__init__(widths[0], groups, widths[-1], out_indices, init_cfg)
+        super().__init__(16, [(num_blocks, width * k) for width in (16, 32, 64)], out_indices, init_cfg)
+
+    def make_blocks(self, index: int, in_channels: int, blocks: int, width: int) -> tuple[nn.Sequential, int]:
+        """``blocks`` pre-activation blocks of ``width`` channels."""
+        first = PreActivationBlock(in_channels, width, stride=(1, 2, 2)[index])
+        return nn.Sequential(first, *(PreActivationBlock(width, width, 1) for _ in range(blocks - 1))), width

@@ -1,4 +1,5 @@
+from .bifpn import BiFPNSelfTeacher
 from .discriminator import Discriminator
 from .self_teacher import SelfTeacher
 
-__all__ = ['Discriminator', 'SelfTeacher']
+__all__ = ['BiFPNSelfTeacher', 'Discriminator', 'SelfTeacher']

@@ -1,4 +1,4 @@
-"""Cross-entropy against interpolated labels: Eq. (5), last term, and Eq. (11)."""
+"""Cross-entropy against labels, interpolated labels (MixSKD, Eq. 5, last term, and Eq. 11) and soft targets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
-from ..mixture import Mixture
+from ..mixing import Mixture
 from .precision import full_precision
 
 
@@ -29,6 +29,17 @@ def mixed_cross_entropy(logits: Tensor, labels: Tensor, mixture: Mixture) -> Ten
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """L_ce(sigma(z), y) of clean images, mean over the batch; ``logits`` ``(N, C)``, ``labels`` ``(N, )``."""
     return F.cross_entropy(full_precision(logits), labels)
+
+
+def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """-sum_c q_c log sigma(z)_c, mean over the batch.
+
+    Args:
+        logits (Tensor): z, shape ``(N, C)``.
+        targets (Tensor): q >= 0, shape ``(N, C)``; detached here.
+    """
+    log_p = F.log_softmax(full_precision(logits), dim=1)
+    return -(full_precision(targets.detach()) * log_p).sum(dim=1).mean()
 
 
 @MODELS.register_module()

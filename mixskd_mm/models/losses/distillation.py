@@ -1,4 +1,4 @@
-"""Logit distillation: the KL divergence of Eq. (10) and (12)."""
+"""Logit distillation: the KL divergence of MixSKD, Eq. (10) and (12), and of most methods it is compared with."""
 
 from __future__ import annotations
 
@@ -25,6 +25,17 @@ def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     log_p_student = F.log_softmax(full_precision(student) / temperature, dim=1)
     log_p_teacher = F.log_softmax(full_precision(teacher.detach()) / temperature, dim=1)
     return temperature**2 * F.kl_div(log_p_student, log_p_teacher, reduction='batchmean', log_target=True)
+
+
+def kl_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """KL(targets || sigma(logits)), sum over classes, mean over the batch: a teacher that is given as probabilities.
+
+    Args:
+        logits (Tensor): Logits that learn, ``(N, C)``; divide them by T for a temperature.
+        targets (Tensor): Probabilities, ``(N, C)``, zeros allowed; detached here.
+    """
+    log_p = F.log_softmax(full_precision(logits), dim=1)
+    return F.kl_div(log_p, full_precision(targets.detach()), reduction='batchmean')
 
 
 @MODELS.register_module()

@@ -4,7 +4,9 @@ from mmpretrain.registry import MODELS
 import mixskd_mm  # noqa: F401  (registers everything)
 from mixskd_mm.errors import InputError
 
-STAGED = ['WideResNet_CIFAR', 'DenseNet_CIFAR', 'HCGNet_CIFAR', 'ThinResNet_CIFAR']
+STAGED = [
+    'WideResNet_CIFAR', 'DenseNet_CIFAR', 'HCGNet_CIFAR', 'ThinResNet_CIFAR', 'BottleneckResNet_CIFAR', 'MobileNet_CIFAR',
+]  # fmt: skip
 DEPTHS = {
     'WideResNet_CIFAR': (['16', 16.0, None, True, 4, 17, -2], '6n + 4 with an integer n >= 1 (10, 16, 22, ...)'),
     'DenseNet_CIFAR': (['40', 40.0, None, True, 4, 41, 1], '3n + 4 with an integer n >= 1 (7, 10, 13, ...)'),
@@ -12,10 +14,15 @@ DEPTHS = {
         ['20', 20.0, None, True, 2, 18, 1208],
         '6n + 2 with an integer n from 1 to 200 (8, 14, 20, ...)',
     ),
+    'BottleneckResNet_CIFAR': (
+        ['164', 164.0, None, True, 2, 100, 1811],
+        '9n + 2 with an integer n from 1 to 200 (11, 20, 29, ...)',
+    ),
 }
 COUNTS = [
     ('WideResNet_CIFAR', 'widen_factor'), ('DenseNet_CIFAR', 'growth_rate'), ('HCGNet_CIFAR', 'num_units'),
     ('ThinResNet_CIFAR', 'stem_channels'), ('ThinResNet_CIFAR', 'base_channels'),
+    ('BottleneckResNet_CIFAR', 'base_channels'), ('MobileNet_CIFAR', 'base_channels'),
 ]  # fmt: skip
 WRONG = {
     **{f'{name} depth {depth!r}': (dict(type=name, depth=depth), f'{name} depth={depth!r}: expected {expected}')

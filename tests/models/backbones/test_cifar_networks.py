@@ -41,6 +41,8 @@ SHORT = {
     'DenseNet': dict(type='DenseNet_CIFAR', depth=7, growth_rate=4),
     'HCGNet': dict(type='HCGNet_CIFAR', growth_rates=(4, 4, 4), num_units=1),
     'ResNet': dict(type='ThinResNet_CIFAR', depth=8),
+    'bottlenecks': dict(type='BottleneckResNet_CIFAR', depth=11),
+    'MobileNet': dict(type='MobileNet_CIFAR', base_channels=4),
 }
 
 networks = pytest.mark.parametrize('backbone, parameters, shapes', NETWORKS.values(), ids=NETWORKS.keys())

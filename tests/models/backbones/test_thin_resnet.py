@@ -1,8 +1,9 @@
 import pytest
-from mmpretrain.models.backbones.resnet import BasicBlock
+import torch
+from mmpretrain.models.backbones.resnet import BasicBlock, Bottleneck
 from torch import nn
 
-from mixskd_mm.models import ThinResNet_CIFAR
+from mixskd_mm.models import BottleneckResNet_CIFAR, ThinResNet_CIFAR
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,22 @@ def test_depth_counts_the_3x3_convolutions_and_the_classifier():
     convolutions = [m for m in ThinResNet_CIFAR(56).modules() if isinstance(m, nn.Conv2d)]
     assert [c.kernel_size for c in convolutions].count((3, 3)) + 1 == 56
     assert [c.kernel_size for c in convolutions].count((1, 1)) == 2
+
+
+def test_resnet_164_has_54_bottlenecks_and_relu_after_the_sum():
+    backbone = BottleneckResNet_CIFAR(out_indices=(0, 1, 2))
+    blocks = [module for module in backbone.modules() if isinstance(module, Bottleneck)]
+    assert [(block.mid_channels, block.out_channels) for block in blocks] == (
+        18 * [(16, 64)] + 18 * [(32, 128)] + 18 * [(64, 256)]
+    )
+    convolutions = [m for m in backbone.modules() if isinstance(m, nn.Conv2d)]
+    # Those of the blocks, the first one and the classifier make 164; three more are shortcuts.
+    assert len(convolutions) - 3 + 1 == 164
+    strides = [c.stride for c in convolutions if c.kernel_size == (3, 3) and c.stride != (1, 1)]
+    assert strides == [(2, 2), (2, 2)]
+    outputs = backbone(torch.randn(2, 3, 32, 32))
+    assert [output.shape[1:] for output in outputs] == [(64, 32, 32), (128, 16, 16), (256, 8, 8)]
+    assert all((output >= 0).all() and (output == 0).any() for output in outputs)
 
 
 @pytest.mark.parametrize('arguments, weight', [(dict(), 1), (dict(zero_init_residual=True), 0)])

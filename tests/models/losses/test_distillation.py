@@ -1,11 +1,12 @@
 import math
 
+import golden
 import pytest
 import torch
 
 from mixskd_mm.errors import InputError
 from mixskd_mm.models import KDLoss
-from mixskd_mm.models.losses import kd_loss
+from mixskd_mm.models.losses import cross_entropy, kd_loss, kl_loss
 
 
 def logits(n=6, c=5, scale=2.0, seed=0):
@@ -76,3 +77,38 @@ def test_module_is_the_function_and_refuses_a_temperature_of_zero():
     assert torch.equal(KDLoss(temperature=2.5)(student, teacher), kd_loss(student, teacher, 2.5))
     with pytest.raises(InputError, match=r'^KDLoss temperature=0: expected a finite number > 0$'):
         KDLoss(temperature=0)
+
+
+@pytest.mark.parametrize('T', [1.0, 4.0])
+def test_a_teacher_given_as_probabilities_is_the_same_teacher(T):
+    student, teacher = logits(seed=1).requires_grad_(), logits(seed=2).requires_grad_()
+    loss = T**2 * kl_loss(student / T, (teacher / T).softmax(1))
+    torch.testing.assert_close(loss, kd_loss(student, teacher, T))
+    loss.backward()
+    assert student.grad.any() and teacher.grad is None
+
+
+def test_a_target_of_zero_adds_nothing():
+    one_hot = torch.tensor([[0.0, 1.0, 0.0]])
+    student = torch.tensor([[1.0, 2.0, -3.0]], requires_grad=True)
+    loss = kl_loss(student, one_hot)
+    loss.backward()
+    torch.testing.assert_close(loss, cross_entropy(student, torch.tensor([1])))
+    assert student.grad.isfinite().all()
+
+
+@pytest.mark.parametrize('name', ['cifar', 'fine_grained'])
+def test_cs_kd_as_released_and_as_the_library_has_it(name):
+    """The library ignores the weight of the class-wise term."""
+    case = golden.case('cs_kd', name)
+    x, hyper, values, grads = golden.tensors(case), case['hyper'], case['values'], case['grads']
+    ce = cross_entropy(x['z_anchor'], x['y'])
+    class_wise = KDLoss(hyper['T'])(x['z_anchor'], x['z_partner'])
+    total = ce + hyper['lamda'] * class_wise
+    golden.assert_value(ce, values['ce'])
+    golden.assert_value(class_wise, values['cls_loss'])
+    golden.assert_value(total, values['total'])
+    golden.assert_value(ce + class_wise, values['lib']['total'])
+    golden.assert_gradients(total, x, grads['total'])
+    golden.assert_gradients(class_wise, x, grads['cls_only'])
+    golden.assert_gradients(ce + class_wise, x, grads['lib_total'])

@@ -1,0 +1,231 @@
+"""What every method of this package shares: an image classifier that trains with more than its own cross-entropy."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import torch
+from mmpretrain.models import CrossEntropyLoss, ImageClassifier
+from mmpretrain.models.heads import LinearClsHead
+from mmpretrain.models.utils import ClsDataPreprocessor
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from mixskd_mm.errors import InputError
+
+from .losses import cross_entropy
+from .losses.precision import full_precision
+from .mixing import Mixture, MixupDataPreprocessor, hard_labels
+
+
+class SelfDistillationClassifier(ImageClassifier):
+    """An ``ImageClassifier`` with a training loss of its own; the base of all methods here.
+
+    ``predict`` and ``tensor`` modes, ``backbone``, ``neck`` and ``head`` and their checkpoint keys are those of
+    ``ImageClassifier``. A method writes :meth:`losses` and builds what only its training needs under top-level keys of its
+    own, which exports, tests and downstream networks leave out.
+
+    Args:
+        backbone (dict | nn.Module): As for ``ImageClassifier``.
+        neck (dict | nn.Module): ``GlobalAveragePooling``.
+        head (dict | nn.Module): A ``LinearClsHead`` with a plain ``CrossEntropyLoss``.
+        pretrained (str, optional): Checkpoint of the whole model. Defaults to None.
+        train_cfg (dict, optional): As for ``ImageClassifier``, but without ``augments``. Defaults to None.
+        data_preprocessor (dict | nn.Module, optional): A ``MixupDataPreprocessor`` if the method mixes images, else
+            ``ClsDataPreprocessor``. Defaults to None: one without normalisation.
+        init_cfg (dict, optional): As for ``ImageClassifier``. Defaults to None.
+        mixed_loss (dict, optional): Config of the cross-entropy against mixed labels, for a method that mixes images.
+            Defaults to ``dict(type='MixedCrossEntropyLoss')``.
+
+    Raises:
+        InputError: if the parts do not fit together, or one of them would be ignored.
+    """
+
+    # Whether the method mixes images: 'never', 'always', or 'optional', if its preprocessor is a MixupDataPreprocessor.
+    mixing = 'never'
+
+    def __init__(
+        self,
+        backbone: dict,
+        neck: dict | None = None,
+        head: dict | None = None,
+        pretrained: str | None = None,
+        train_cfg: dict | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+        mixed_loss: dict | None = None,
+    ) -> None:
+        if (train_cfg or {}).get('augments'):
+            raise InputError(
+                f'{type(self).__name__} train_cfg.augments={train_cfg["augments"]!r}: expected none; what mixes images here '
+                "is data_preprocessor=dict(type='MixupDataPreprocessor'), for methods that allow it"
+            )
+        if not isinstance(data_preprocessor, nn.Module):
+            default = 'MixupDataPreprocessor' if self.mixing == 'always' else 'ClsDataPreprocessor'
+            data_preprocessor = MODELS.build({'type': default, **(data_preprocessor or {})})
+        super().__init__(backbone, neck, head, pretrained, None, data_preprocessor, init_cfg)
+        self.mixes = isinstance(data_preprocessor, MixupDataPreprocessor)
+        self.mixed_loss = build_loss(mixed_loss, 'MixedCrossEntropyLoss')
+        self.logs: dict[str, Tensor] = {}
+        self._check_parts()
+
+    def _check_parts(self) -> None:
+        """Raise InputError unless preprocessor, backbone, neck and head fit each other and the method."""
+        name, preprocessor, head = type(self).__name__, self.data_preprocessor, self.head
+        if self.mixing == 'always' and not self.mixes:
+            raise InputError(
+                f'{name} data_preprocessor is a {type(preprocessor).__name__}: expected MixupDataPreprocessor'
+            )
+        if self.mixing == 'never' and self.mixes:
+            raise InputError(f'{name} data_preprocessor is a MixupDataPreprocessor: expected one that does not mix')
+        check_classifier_parts(name, self.backbone, self.neck, head)
+        if preprocessor.num_classes is None:
+            preprocessor.num_classes = head.num_classes
+        if preprocessor.num_classes != head.num_classes:
+            raise InputError(
+                f'{name} head.num_classes={head.num_classes} but data_preprocessor.num_classes='
+                f'{preprocessor.num_classes}: expected the same number'
+            )
+
+    def check_loader(self, loader: DataLoader) -> None:
+        """Raise InputError if the training data cannot be trained on: a method that needs pairs or views says so here.
+
+        Args:
+            loader (DataLoader): The training data, before the first iteration.
+        """
+
+    def forward(
+        self,
+        inputs: Tensor,
+        data_samples: list[DataSample] | None = None,
+        mode: str = 'tensor',
+        mixture: Mixture | None = None,
+    ):
+        """As ``ImageClassifier.forward``.
+
+        Args:
+            inputs (Tensor): Clean, normalised images, ``(N, 3, H, W)``.
+            data_samples (list[DataSample], optional): Their labels; needed for ``loss``.
+            mode (str): ``tensor``, ``predict`` or ``loss``. Defaults to ``tensor``.
+            mixture (Mixture, optional): How to mix them, for ``loss`` of a method that mixes.
+        """
+        if mode == 'loss':
+            return self.loss(inputs, data_samples, mixture)
+        return super().forward(inputs, data_samples, mode)
+
+    def loss(self, inputs: Tensor, data_samples: list[DataSample], mixture: Mixture | None = None) -> dict[str, Tensor]:
+        """The method's weighted terms, whose sum is trained.
+
+        Args:
+            inputs (Tensor): Clean, normalised images x, ``(N, 3, H, W)``.
+            data_samples (list[DataSample]): Their labels y, one class index each.
+            mixture (Mixture, optional): lam and the pairs (i, j). Defaults to None: drawn by the data preprocessor, if the
+                method mixes.
+
+        Returns:
+            dict[str, Tensor]: 0-d tensors, named ``loss_...``. A term whose weight is 0 is neither computed nor returned.
+        """
+        if mixture is None and self.mixes:
+            mixture = self.data_preprocessor.draw(len(inputs), tuple(inputs.shape[2:]))
+        labels = hard_labels(data_samples, inputs.device)
+        losses, logs = self.losses(inputs, labels, mixture, data_samples)
+        if mixture is not None:
+            logs = {'lam': mixture.lam.mean(), **logs}
+        self.logs = logs
+        return losses
+
+    def losses(
+        self, inputs: Tensor, labels: Tensor, mixture: Mixture | None, data_samples: list[DataSample]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """What a method writes: its terms, and what is logged beside them.
+
+        Args:
+            inputs (Tensor): Clean, normalised images x, ``(N, 3, H, W)``.
+            labels (Tensor): Their class indices y, ``(N, )``, on the images' device.
+            mixture (Mixture | None): lam and the pairs (i, j), if the method mixes.
+            data_samples (list[DataSample]): What else is known of the images.
+
+        Returns:
+            tuple[dict[str, Tensor], dict[str, Tensor]]: The terms as :meth:`loss` returns them; 0-d tensors to be logged.
+        """
+        raise NotImplementedError
+
+    def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """As ``BaseModel.parse_losses``; what :meth:`losses` logs is logged too."""
+        total, log_vars = super().parse_losses(losses)
+        log_vars.update(self.logs)
+        return total, log_vars
+
+    def classify(self, feature: Tensor) -> Tensor:
+        """Logits of the backbone's own head, ``(N, C)``, in float32: ``feature`` is its last map, ``(N, C_K, H, W)``."""
+        return full_precision(self.head(self.neck((feature,))))
+
+    def cross_entropy(self, logits: Tensor, labels: Tensor, mixture: Mixture | None) -> Tensor:
+        """Of ``logits`` ``(N, C)`` against the labels ``(N, )``, or against the mixed ones if images are mixed."""
+        return cross_entropy(logits, labels) if mixture is None else self.mixed_loss(logits, labels, mixture)
+
+    def to_plain(self) -> ImageClassifier:
+        """A plain ``ImageClassifier`` with copies of what predicts: backbone, neck, head and normalisation."""
+        return to_plain(self)
+
+
+def to_plain(model: ImageClassifier) -> ImageClassifier:
+    """A plain ``ImageClassifier`` with copies of what ``model`` predicts with."""
+    old = model.data_preprocessor
+    settings = {key: getattr(old, key) for key in ('pad_size_divisor', 'pad_value', 'to_rgb', 'num_classes')}
+    if old._enable_normalize:
+        settings.update(mean=old.mean.flatten().tolist(), std=old.std.flatten().tolist())
+    plain = ImageClassifier(
+        backbone=deepcopy(model.backbone),
+        neck=deepcopy(model.neck),
+        head=deepcopy(model.head),
+        data_preprocessor=ClsDataPreprocessor(**settings),
+    )
+    return plain.to(old.device).train(model.training)
+
+
+def check_classifier_parts(name: str, backbone: nn.Module, neck: nn.Module | None, head: nn.Module) -> None:
+    """Raise InputError, beginning with ``name``, unless the classifier's loss is the plain cross-entropy of its head."""
+    if not isinstance(head, LinearClsHead):
+        raise InputError(f'{name} head is a {type(head).__name__}: expected a LinearClsHead')
+    if neck is None:
+        raise InputError(f'{name} neck is missing: expected a GlobalAveragePooling')
+    plain = dict(use_sigmoid=False, use_soft=False, reduction='mean', loss_weight=1, class_weight=None)
+    kind, settings = type(head.loss_module).__name__, vars(head.loss_module)
+    other = {key: settings[key] for key, value in plain.items() if settings.get(key, value) != value}
+    if not isinstance(head.loss_module, CrossEntropyLoss) or other:
+        described = f'{kind} with {other}' if other else kind
+        raise InputError(f'{name} head.loss is a {described}: expected a plain CrossEntropyLoss')
+    feat_dim = getattr(backbone, 'feat_dim', head.in_channels)
+    if head.in_channels != feat_dim:
+        raise InputError(
+            f'{name} head.in_channels={head.in_channels}: expected {feat_dim}, the width of the last stage of backbone '
+            f'{type(backbone).__name__}'
+        )
+
+
+def halves(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Split ``(2N, ...)`` into its first and second ``(N, ...)``: clean and mixed images, two views, images and partners."""
+    n = len(x) // 2
+    return x[:n], x[n:]
+
+
+@torch.no_grad()
+def top1(logits: Tensor, labels: Tensor) -> Tensor:
+    """Top-1 accuracy in percent of ``logits`` ``(N, C)``; a 0-d tensor, left on its device."""
+    return (logits.argmax(dim=1) == labels).float().mean() * 100
+
+
+def build_loss(config: dict | None, default: str, **defaults) -> nn.Module:
+    """A term of a method as a module of the registry ``MODELS``.
+
+    Args:
+        config (dict, optional): What the user wants in its place; None is ``default``.
+        default (str): Registered name of the method's own term.
+        defaults: Arguments of ``default``, which ``config`` overrides if it is of that type.
+    """
+    config = dict(config or {})
+    config.setdefault('type', default)
+    return MODELS.build({**defaults, **config} if config['type'] == default else config)
