@@ -70,7 +70,7 @@ def plain(tmp_path_factory):
 def averaging(work_dir, averaged=True, **options):
     cfg = tiny.make_config(work_dir, {'train_cfg.max_epochs': 3, 'train_cfg.val_interval': 3, **options})
     if averaged:
-        cfg.custom_hooks.append(dict(type='EMAHook', momentum=0.1, update_buffers=True))
+        cfg.custom_hooks = [dict(type='EMAHook', momentum=0.1, update_buffers=True)]
     return cfg
 
 

@@ -68,7 +68,7 @@ def test_a_run_on_cpus_asks_for_it(asked, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'recipe', ['mixskd_r50_imagenet', 'cifar100/baseline_r18_cifar100', 'fine_grained/mixup_r18_cub']
+    'recipe', ['mixskd_r50_imagenet', 'cifar100/baseline_r18_cifar100', 'fine_grained/baseline_r18_cub']
 )
 def test_recipes_name_it(recipe):
     cfg = Config.fromfile(tiny.ROOT / 'configs' / f'{recipe}.py')
