@@ -1,5 +1,7 @@
 from .frskd import FRSKDClassifier
+from .kd import KDClassifier
 from .manifold_mixup import ManifoldMixupClassifier
 from .mixskd import MixSKDClassifier
+from .tf_kd import TfKDClassifier
 
-__all__ = ['FRSKDClassifier', 'ManifoldMixupClassifier', 'MixSKDClassifier']
+__all__ = ['FRSKDClassifier', 'KDClassifier', 'ManifoldMixupClassifier', 'MixSKDClassifier', 'TfKDClassifier']
