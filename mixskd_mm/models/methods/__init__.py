@@ -1,7 +1,15 @@
+from .cs_kd import CSKDClassifier
 from .frskd import FRSKDClassifier
 from .kd import KDClassifier
 from .manifold_mixup import ManifoldMixupClassifier
 from .mixskd import MixSKDClassifier
 from .tf_kd import TfKDClassifier
 
-__all__ = ['FRSKDClassifier', 'KDClassifier', 'ManifoldMixupClassifier', 'MixSKDClassifier', 'TfKDClassifier']
+__all__ = [
+    'CSKDClassifier',
+    'FRSKDClassifier',
+    'KDClassifier',
+    'ManifoldMixupClassifier',
+    'MixSKDClassifier',
+    'TfKDClassifier',
+]
