@@ -1,3 +1,4 @@
+from .bake import BAKEClassifier
 from .cs_kd import CSKDClassifier
 from .frskd import FRSKDClassifier
 from .kd import KDClassifier
@@ -6,6 +7,7 @@ from .mixskd import MixSKDClassifier
 from .tf_kd import TfKDClassifier
 
 __all__ = [
+    'BAKEClassifier',
     'CSKDClassifier',
     'FRSKDClassifier',
     'KDClassifier',
