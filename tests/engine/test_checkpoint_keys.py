@@ -2,7 +2,7 @@ import pytest
 import tiny
 import torch
 
-from mixskd_mm.engine.checkpoint_keys import check_keys
+from mixskd_mm.checkpoints.load import check_keys
 from mixskd_mm.errors import InputError
 
 ONE_EPOCH = {'train_cfg.max_epochs': 1}
