@@ -1,6 +1,7 @@
 from .bake import BAKEClassifier
 from .byot import BYOTClassifier
 from .cs_kd import CSKDClassifier
+from .dcm import DCMClassifier
 from .ddgsd import DDGSDClassifier
 from .dks import DKSClassifier
 from .frskd import FRSKDClassifier
@@ -14,6 +15,7 @@ __all__ = [
     'BAKEClassifier',
     'BYOTClassifier',
     'CSKDClassifier',
+    'DCMClassifier',
     'DDGSDClassifier',
     'DKSClassifier',
     'FRSKDClassifier',

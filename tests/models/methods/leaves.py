@@ -12,12 +12,12 @@ from pathlib import Path
 
 import tiny
 import torch
-from mixskd_mm.configs import read_config
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
 
+from mixskd_mm.configs import read_config
 from mixskd_mm.models import SelfDistillationClassifier
 
 # In the place of the baseline's ResNet with 8 channels.
