@@ -2,6 +2,4 @@
 _base_ = 'baseline_r18_cifar100.py'
 
 model = dict(type='DDGSDClassifier')
-*augment, pack = _base_.train_pipeline
-two_views = [dict(type='MultiView', num_views=2, transforms=[augment]), pack]
-train_dataloader = dict(dataset=dict(pipeline=two_views), collate_fn=dict(type='collate_two_views'))
+train_dataloader = dict(batch_sampler=dict(type='TwoViewBatchSampler'))

@@ -57,12 +57,16 @@ def baseline_file(network: str) -> Path:
 
 
 @functools.cache
-def teacher() -> Path:
-    """A checkpoint of the tiny baseline with the ResNet."""
-    folder = Path(_folder.name) / 'teacher'
-    cfg = tiny.make_config(folder, {'train_cfg.max_epochs': 1}, method='baseline')
-    tiny.train(cfg)
-    return folder / 'epoch_1.pth'
+def teacher(network: str) -> Path:
+    """A checkpoint of the tiny baseline."""
+    cfg = read_config(str(baseline_file(network)))
+    torch.manual_seed(9)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(cfg.model)
+        model.init_weights()
+    file = Path(_folder.name) / f'teacher_{network}.pth'
+    torch.save(dict(state_dict=model.state_dict(), meta={}), file)
+    return file
 
 
 def leaf_config(name: str, network: str = 'resnet', **options) -> Config:
@@ -71,7 +75,10 @@ def leaf_config(name: str, network: str = 'resnet', **options) -> Config:
     if 'num_samples' in cfg.model:
         cfg.model.num_samples = 40
     if 'teacher_checkpoint' in cfg.model:
-        cfg.model.update(teacher=str(baseline_file('resnet')), teacher_checkpoint=str(teacher()))
+        cfg.model.teacher_checkpoint = str(teacher(network))
+    if name == 'bake':
+        # An image and 3 partners of it, thrice.
+        cfg.train_dataloader.batch_size = 12
     cfg.merge_from_dict(options)
     cfg.experiment_name = next(tiny.names)
     return cfg
@@ -110,12 +117,12 @@ def prepared(model: SelfDistillationClassifier, batch: dict, seed: int = 0) -> d
     return data
 
 
-def weights(model_type: str) -> list[str]:
-    """The arguments of a method that weight its distillation: those whose name ends so, but for its cross-entropies'."""
-    names = [
-        name
-        for kind in MODELS.get(model_type).__mro__
-        if '__init__' in vars(kind)
-        for name in inspect.signature(kind.__init__).parameters
-    ]
-    return sorted({name for name in names if name.endswith('_weight')})
+def distillation_weights(cfg: Config) -> dict[str, float]:
+    """0 for each argument of the method that weights its distillation, by name; the network's own cross-entropy stays."""
+    kind = MODELS.get(cfg.model.type)
+    parents = [parent.__init__ for parent in kind.__mro__ if '__init__' in vars(parent)]
+    names = {name for init in parents for name in inspect.signature(init).parameters}
+    own = {'ce_weight', 'cls_weight', 'clean_weight'}
+    weights = {name: 0.0 for name in names if name.endswith('_weight') and name not in own}
+    # Tf-KD has one number for both.
+    return {**weights, **({'alpha': 0.0} if 'alpha' in names else {})}
