@@ -136,6 +136,8 @@ class SelfDistillationClassifier(ImageClassifier):
         losses, logs = self.losses(inputs, labels, mixture, data_samples)
         if mixture is not None:
             logs = {'lam': mixture.lam.mean(), **logs}
+            if mixture.choice is not None:
+                logs['mixture'] = mixture.choice
         self.logs = logs
         return losses
 

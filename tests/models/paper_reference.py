@@ -44,6 +44,16 @@ def forward_stages(backbone, images):
     return outputs
 
 
+def interpolate(one, other, share):
+    """Two maps ``(C, H, W)``; ``share`` of the first is a number, or a mask whose size is a multiple of theirs."""
+    if not isinstance(share, torch.Tensor):
+        return share * one + (1 - share) * other
+    height, width = one.shape[1:]
+    cells = share.reshape(height, share.shape[0] // height, width, share.shape[1] // width)
+    mean = cells.sum((1, 3)) / (cells.shape[1] * cells.shape[3])
+    return mean * one + (1 - mean) * other
+
+
 def feature_maps(model, images):
     """F_1 ... F_K of all images, Eq. (2)."""
     stages = forward_stages(model.backbone, images)
@@ -70,14 +80,19 @@ def discriminator(D, feature_map):
     return 1 / (1 + (-linear(second, hidden)).exp())
 
 
-def terms(model, x, y, lam, index, *, T, clean_weight=2.0, mixed_weight=1.0, teacher_stages=(1, 2, 3, 4)):
-    """The six unweighted terms of Eq. (13), mean over the batch. Those of modules that ``model`` lacks are left out."""
+def terms(model, x, y, lam, index, *, mask=None, T, clean_weight=2.0, mixed_weight=1.0, teacher_stages=(1, 2, 3, 4)):
+    """The six unweighted terms of Eq. (13), mean over the batch. Those of modules that ``model`` lacks are left out.
+
+    With ``mask``, ``(N, 1, H, W)``, images and maps are interpolated pixel by pixel, a map with the mean of the mask's
+    pixels below each of its own; labels and logits with the mask's mean, in the place of ``lam``.
+    """
     n, num_classes = len(x), model.head.num_classes
     one_hot = torch.eye(num_classes, dtype=x.dtype)[y]
 
     # Eq. (4)
-    x_mixed = torch.stack([lam * x[i] + (1 - lam) * x[index[i]] for i in range(n)])
-    y_mixed = [lam * one_hot[i] + (1 - lam) * one_hot[index[i]] for i in range(n)]
+    x_mixed = torch.stack([interpolate(x[i], x[index[i]], lam if mask is None else mask[i, 0]) for i in range(n)])
+    lams = [lam if mask is None else mask[i].mean() for i in range(n)]
+    y_mixed = [lams[i] * one_hot[i] + (1 - lams[i]) * one_hot[index[i]] for i in range(n)]
 
     # Normalisation statistics are those of all 2N images together.
     maps = feature_maps(model, torch.cat([x, x_mixed]))
@@ -88,11 +103,11 @@ def terms(model, x, y, lam, index, *, T, clean_weight=2.0, mixed_weight=1.0, tea
     for i in range(n):
         j = index[i]
         F_i, F_j, F_mixed = [m[i] for m in maps], [m[j] for m in maps], [m[n + i] for m in maps]
-        F_inter = [lam * F_i[k] + (1 - lam) * F_j[k] for k in range(K)]  # Eq. (6)
+        F_inter = [interpolate(F_i[k], F_j[k], lam if mask is None else mask[i, 0]) for k in range(K)]  # Eq. (6)
         z_i = [linear(classifiers[k], gap(F_i[k])) for k in range(K)]
         z_j = [linear(classifiers[k], gap(F_j[k])) for k in range(K)]
         z_mixed = [linear(classifiers[k], gap(F_mixed[k])) for k in range(K)]
-        z_inter = [lam * z_i[k] + (1 - lam) * z_j[k] for k in range(K)]  # Eq. (9)
+        z_inter = [lams[i] * z_i[k] + (1 - lams[i]) * z_j[k] for k in range(K)]  # Eq. (9)
 
         for k in range(K):
             # Eq. (5), whose two clean terms clean_weight = 2 counts both.

@@ -88,7 +88,7 @@ WRONG = {
     ),
     'augments': (
         dict(train_cfg=dict(augments=[dict(type='CutMix', alpha=1.0)])),
-        "MixSKDClassifier train_cfg.augments=[{'type': 'CutMix', 'alpha': 1.0}]: expected none, since MixSKD mixes the",
+        "MixSKDClassifier train_cfg.augments=[{'type': 'CutMix', 'alpha': 1.0}]: expected none; what mixes images here is",
     ),
     'batch_augments': (
         dict(data_preprocessor=dict(batch_augments=dict(augments='Mixup'))),
@@ -116,11 +116,11 @@ WRONG = {
     ),
     'head loss': (
         dict(head=dict(loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1))),
-        'MixSKDClassifier head.loss is a LabelSmoothLoss: expected a plain CrossEntropyLoss, the L_ce',
+        'MixSKDClassifier head.loss is a LabelSmoothLoss: expected a plain CrossEntropyLoss',
     ),
     **{f'head loss {setting}': (
         dict(head=dict(loss=dict(type='CrossEntropyLoss', **setting))),
-        f'MixSKDClassifier head.loss is a CrossEntropyLoss with {setting}: expected a plain CrossEntropyLoss, the L_ce',
+        f'MixSKDClassifier head.loss is a CrossEntropyLoss with {setting}: expected a plain CrossEntropyLoss',
     ) for setting in [
         dict(loss_weight=0.5), dict(use_sigmoid=True), dict(use_soft=True), dict(reduction='sum'),
         dict(class_weight=[1.0] * 10),

@@ -4,7 +4,7 @@ import paper_reference
 import pytest
 import torch
 
-from mixskd_mm.models import Mixture
+from mixskd_mm.models import MaskMixture, Mixture
 
 WEIGHTS = dict(feature=1.7, dis=0.6, b_logit=0.9, cls_h=1.3, f_logit=2.1)
 
@@ -100,3 +100,39 @@ def test_terms_are_the_papers_for_any_batch_size(n, build_mixskd, make_batch):
     expected = paper_reference.terms(model, images, labels, 0.4, index.tolist(), T=3.0)
     for term in losses:
         torch.testing.assert_close(losses[term], expected[term], rtol=1e-9, atol=1e-20)
+
+
+@pytest.mark.parametrize('masks', ['one for each pair', 'one for all', 'box'])
+def test_terms_and_gradients_are_the_papers_with_masks(masks, build_mixskd, make_batch):
+    """Pooling does not commute with a mask: maps are mixed first. Image by image, each with its own lam."""
+    model = build_mixskd().double()
+    images, samples = make_batch(4, size=16, dtype=torch.float64)
+    labels = torch.cat([s.gt_label for s in samples])
+    index = [2, 3, 1, 0]
+    mask = torch.rand(
+        1 if masks == 'one for all' else 4, 1, 16, 16, generator=torch.Generator().manual_seed(3)
+    ).double()
+    if masks == 'box':
+        mask = torch.ones(1, 1, 16, 16, dtype=torch.float64)
+        mask[..., 3:12, 5:16] = 0
+    losses = model.loss(images, samples, MaskMixture(mask, index))
+    expected = paper_reference.terms(model, images, labels, None, index, mask=mask.expand(4, -1, -1, -1), T=3.0)
+    parameters = list(model.parameters())
+    for term, loss in losses.items():
+        torch.testing.assert_close(loss, expected[term], rtol=1e-10, atol=0, msg=term)
+        actual_grads, expected_grads = gradients(loss, parameters), gradients(expected[term], parameters)
+        scale = max(g.abs().max() for g in expected_grads)
+        for actual, wanted in zip(actual_grads, expected_grads):
+            torch.testing.assert_close(actual, wanted, rtol=1e-9, atol=1e-11 * scale, msg=term)
+
+
+def test_with_a_mask_the_shortcut_through_pooled_features_would_be_another_loss(build_mixskd, make_batch, monkeypatch):
+    model = build_mixskd().double()
+    images, samples = make_batch(4, size=16, dtype=torch.float64)
+    mask = torch.ones(1, 1, 16, 16, dtype=torch.float64)
+    mask[..., 3:12, 5:16] = 0
+    right = model.loss(images, samples, MaskMixture(mask, [2, 3, 1, 0]))
+    monkeypatch.setattr(MaskMixture, 'commutes_with_pooling', True)
+    wrong = model.loss(images, samples, MaskMixture(mask, [2, 3, 1, 0]))
+    for term in ('loss_dis', 'loss_cls_h', 'loss_f_logit'):
+        assert abs(wrong[term].item() / right[term].item() - 1) > 1e-6, term

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from mmpretrain.registry import MODELS
 
-import mixskd_mm.models.methods.mixskd as mixskd_module
-from mixskd_mm.models import Mixture
-from mixskd_mm.models.heads import SelfTeacher
+from mixskd_mm.models import FeatureLoss, Mixture
+from mixskd_mm.models.losses import kd_loss
 
 LAM, INDEX = 0.3, [1, 2, 3, 0]
 TERMS = ('loss_cls', 'loss_feature', 'loss_dis', 'loss_b_logit', 'loss_cls_h', 'loss_f_logit')
@@ -92,39 +92,39 @@ def gradient(loss, model):
 
 
 @pytest.mark.parametrize('term', ['loss_b_logit', 'loss_f_logit'])
-def test_teachers_of_logit_distillation_are_constants(term, build_mixskd, make_batch, monkeypatch):
+def test_teachers_of_logit_distillation_are_constants(term, build_mixskd, make_batch):
     """Same gradient when the teachers are numbers recorded beforehand, in both directions of Eq. (10) and (12)."""
     batch, mixture = make_batch(4, dtype=torch.float64), Mixture(LAM, INDEX)
     model = build_mixskd().double().eval()
-    kd_loss, teachers = mixskd_module.kd_loss, []
+    teachers = []
 
-    def record(student, teacher, temperature):
+    def record(student, teacher):
         teachers.append(teacher.tolist())
-        return kd_loss(student, teacher, temperature)
+        return kd_loss(student, teacher, 3.0)
 
-    def replay(student, teacher, temperature):
-        return kd_loss(student, torch.tensor(teachers.pop(0), dtype=torch.float64), temperature)
+    def replay(student, teacher):
+        return kd_loss(student, torch.tensor(teachers.pop(0), dtype=torch.float64), 3.0)
 
-    monkeypatch.setattr(mixskd_module, 'kd_loss', record)
+    model.kd_loss.forward = record
     expected = gradient(model.loss(*batch, mixture)[term], model)
     assert len(teachers) == 2 * 3 + 2
-    monkeypatch.setattr(mixskd_module, 'kd_loss', replay)
+    model.kd_loss.forward = replay
     constant = gradient(model.loss(*batch, mixture)[term], model)
     assert teachers == []
     assert any((g != 0).any() for g in expected)
-    assert all(torch.equal(a, b) for a, b in zip(constant, expected))
+    for a, b in zip(constant, expected):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
 
 
-def test_feature_loss_pulls_both_sides_with_opposite_gradients(build_mixskd, make_batch, monkeypatch):
-    pairs, feature_loss = [], mixskd_module.feature_loss
+def test_feature_loss_pulls_both_sides_with_opposite_gradients(build_mixskd, make_batch):
+    pairs = []
 
-    def record(interpolated, mixed):
-        interpolated.retain_grad()
-        pairs.append((interpolated, mixed))
-        return feature_loss(interpolated, mixed)
+    def record(module, arguments):
+        arguments[0].retain_grad()
+        pairs.append(arguments)
 
-    monkeypatch.setattr(mixskd_module, 'feature_loss', record)
     model = build_mixskd().double()
+    model.feature_loss.register_forward_pre_hook(record)
     loss = model.loss(*make_batch(4, dtype=torch.float64), Mixture(LAM, INDEX))['loss_feature']
     assert len(pairs) == 4
     for interpolated, mixed in pairs:
@@ -192,61 +192,76 @@ def test_columns_of_table_4_build_only_what_they_need(weights, terms, build_mixs
 
 
 def test_terms_that_stay_have_the_same_value_when_others_are_switched_off(build_mixskd, make_batch):
-    batch, mixture = make_batch(4), Mixture(LAM, INDEX)
-    full = build_mixskd()
+    batch, mixture = make_batch(4, dtype=torch.float64), Mixture(LAM, INDEX)
+    full = build_mixskd().double()
     expected = full.loss(*batch, mixture)
     for weights, terms in TABLE_4.values():
-        model = build_mixskd(**weights)
+        model = build_mixskd(**weights).double()
         parts = tuple(name for name, _ in model.named_children())
         model.load_state_dict({key: value for key, value in full.state_dict().items() if key.startswith(parts)})
         losses = model.loss(*batch, mixture)
         for term in terms:
-            torch.testing.assert_close(losses[term], expected[term], rtol=1e-6, atol=0)
+            torch.testing.assert_close(losses[term], expected[term], rtol=1e-9, atol=0)
 
 
-def refuse(*args, **kwargs):
-    raise AssertionError('computed')
+def count_calls(model, *names):
+    """Forward calls of the modules ``names`` of ``model``, counted from now on."""
+    counts = dict.fromkeys(names, 0)
 
-
-@pytest.mark.parametrize(
-    'weights, unused',
-    [
-        (dict(feature_weight=0), ['feature_loss']),
-        (dict(dis_weight=0), ['discriminator_loss']),
-        (dict(logit_weight=dict(b_logit=0, f_logit=0)), ['kd_loss']),
-        (dict(logit_weight=0), ['kd_loss', 'SelfTeacher.forward']),
-    ],
-    ids=['feature', 'dis', 'b_and_f_logit', 'logit'],
-)
-def test_a_term_with_weight_0_is_not_computed(weights, unused, build_mixskd, make_batch, monkeypatch):
-    for function in unused:
-        if function == 'SelfTeacher.forward':
-            monkeypatch.setattr(SelfTeacher, 'forward', refuse)
-        else:
-            monkeypatch.setattr(mixskd_module, function, refuse)
-    # The replaced functions are the ones that the full loss calls.
-    with pytest.raises(AssertionError, match='computed'):
-        build_mixskd().loss(*make_batch())
-    assert 'loss_cls' in build_mixskd(**weights).loss(*make_batch())
-
-
-@pytest.mark.parametrize(
-    'logit_weight, calls',
-    [(dict(), (6 + 2, 4 + 2)), (dict(b_logit=0), (2, 6)), (dict(f_logit=0), (6, 6)), (dict(cls_h=0), (8, 4))],
-    ids=['all', 'no_b_logit', 'no_f_logit', 'no_cls_h'],
-)
-def test_each_logit_term_costs_its_own_divergences_only(logit_weight, calls, build_mixskd, make_batch, monkeypatch):
-    """K = 4: six KL terms of the branches and two of f; four cross-entropies on mixed images and two of h."""
-    counts = dict(kd_loss=0, mixed_cross_entropy=0)
-
-    def counted(name, function):
+    def count(name):
         def call(*args):
             counts[name] += 1
-            return function(*args)
 
         return call
 
-    for name in counts:
-        monkeypatch.setattr(mixskd_module, name, counted(name, getattr(mixskd_module, name)))
-    build_mixskd(logit_weight=logit_weight).loss(*make_batch())
-    assert tuple(counts.values()) == calls
+    for name in names:
+        if hasattr(model, name):
+            getattr(model, name).register_forward_pre_hook(count(name))
+    return counts
+
+
+# K = 4: a feature and a discriminator loss for each stage, six KL terms of the branches and two of f, four
+# cross-entropies on mixed images and two of h.
+CALLS = dict(feature_loss=4, dis_loss=4, kd_loss=8, mixed_loss=6, self_teacher=1)
+
+
+@pytest.mark.parametrize(
+    'weights, calls',
+    [
+        (dict(), dict()),
+        (dict(feature_weight=0), dict(feature_loss=0)),
+        (dict(dis_weight=0), dict(dis_loss=0)),
+        (dict(logit_weight=dict(b_logit=0)), dict(kd_loss=2)),
+        (dict(logit_weight=dict(f_logit=0)), dict(kd_loss=6)),
+        (dict(logit_weight=dict(cls_h=0)), dict(mixed_loss=4)),
+        (dict(logit_weight=dict(b_logit=0, f_logit=0)), dict(kd_loss=0)),
+        (dict(logit_weight=0), dict(kd_loss=0, mixed_loss=4, self_teacher=0)),
+    ],
+    ids=['all', 'no_feature', 'no_dis', 'no_b_logit', 'no_f_logit', 'no_cls_h', 'no_kd', 'no_logit'],
+)
+def test_a_term_with_weight_0_is_not_computed_and_each_costs_its_own_calls_only(
+    weights, calls, build_mixskd, make_batch
+):
+    model = build_mixskd(**weights)
+    counts = count_calls(model, *CALLS)
+    model.loss(*make_batch())
+    assert counts == {**CALLS, **calls}
+
+
+def test_a_term_is_exchanged_by_its_config(build_mixskd, make_batch):
+    """Its name in the registry decides, and it sees what the paper's own term sees."""
+
+    @MODELS.register_module(force=True)
+    class HalfFeatureLoss(FeatureLoss):
+        def forward(self, interpolated, mixed):
+            return super().forward(interpolated, mixed) / 2
+
+    own, half = build_mixskd(), build_mixskd(feature_loss=dict(type='HalfFeatureLoss'))
+    half.load_state_dict(own.state_dict())
+    batch, mixture = make_batch(), Mixture(LAM, INDEX)
+    expected, actual = own.loss(*batch, mixture), half.loss(*batch, mixture)
+    torch.testing.assert_close(actual['loss_feature'], expected['loss_feature'] / 2)
+    torch.testing.assert_close(actual['loss_cls'], expected['loss_cls'])
+    # A term of the default type gets the classifier's temperature, unless it has its own.
+    assert build_mixskd(temperature=2.0).kd_loss.temperature == 2
+    assert build_mixskd(kd_loss=dict(type='KDLoss', temperature=5.0)).kd_loss.temperature == 5

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-import mixskd_mm.models.methods.mixskd as mixskd_module
 from mixskd_mm.models import Mixture
+from mixskd_mm.models.base import top1
 from mixskd_mm.models.losses import kd_loss
 from mixskd_mm.models.stages import global_average_pool, stage_outputs
 
@@ -110,44 +110,58 @@ def test_weights_multiply_their_terms(build_mixskd, batch):
 def test_without_a_mixture_one_is_drawn(model, batch, monkeypatch):
     asked = []
 
-    def draw(batch_size):
-        asked.append(batch_size)
+    def draw(batch_size, image_size):
+        asked.append((batch_size, image_size))
         return Mixture(LAM, INDEX)
 
     monkeypatch.setattr(model.data_preprocessor, 'draw', draw)
     expected = model.loss(*batch, Mixture(LAM, INDEX))
     assert asked == []
     losses = model.loss(*batch)
-    assert asked == [5]
+    assert asked == [(5, (16, 16))]
     assert all(torch.equal(losses[term], expected[term]) for term in expected)
 
 
-def test_forward_in_mode_loss_adds_what_is_logged_and_loss_does_not(model, batch):
+def logged(model, *batch, **kwargs):
+    return model.parse_losses(model.loss(*batch, **kwargs))[1]
+
+
+def test_losses_are_the_terms_alone_and_what_is_logged_beside_them_joins_them_in_the_log(model, batch):
     mixture = Mixture(LAM, INDEX)
     losses = model.loss(*batch, mixture)
-    with_logs = model(*batch, mode='loss', mixture=mixture)
-    assert set(with_logs) - set(losses) == {'lam', 'top1_f', 'top1_b1', 'top1_b2', 'top1_b3', 'top1_h'}
-    assert all(torch.equal(with_logs[term], losses[term]) for term in losses)
-    assert with_logs['lam'].item() == LAM
-    # mmengine sums up whatever has 'loss' in its name.
-    total, log_vars = model.parse_losses(with_logs)
+    in_mode_loss = model(*batch, mode='loss', mixture=mixture)
+    assert in_mode_loss.keys() == losses.keys()
+    assert all(torch.equal(in_mode_loss[term], losses[term]) for term in losses)
+    total, log_vars = model.parse_losses(losses)
     torch.testing.assert_close(total, sum(losses.values()))
-    assert set(log_vars) == {'loss', *with_logs}
+    logs = {'lam', 'top1_f', 'top1_b1', 'top1_b2', 'top1_b3', 'top1_h'}
+    assert set(log_vars) == {'loss', *losses, *logs}
+    assert log_vars['lam'].item() == LAM
     # Tensors all of them: a number would have waited for the device.
-    assert all(isinstance(value, torch.Tensor) and value.ndim == 0 for value in with_logs.values())
-    assert not any(value.requires_grad for name, value in with_logs.items() if 'loss' not in name)
+    assert all(isinstance(value, torch.Tensor) and value.ndim == 0 for value in log_vars.values())
+    assert not any(log_vars[name].requires_grad for name in logs)
 
 
 def test_top1_without_a_self_teacher_is_logged_for_the_others(build_mixskd, make_batch):
-    with_logs = build_mixskd(logit_weight=0)(*make_batch(), mode='loss')
-    assert {name for name in with_logs if 'loss' not in name} == {'lam', 'top1_f', 'top1_b1', 'top1_b2', 'top1_b3'}
+    log_vars = logged(build_mixskd(logit_weight=0), *make_batch())
+    assert {name for name in log_vars if 'loss' not in name} == {'lam', 'top1_f', 'top1_b1', 'top1_b2', 'top1_b3'}
 
 
-def test_top1_counts_clean_images_only():
-    logits = torch.eye(4)[[0, 1, 2, 3, 3, 3, 3, 3]]
-    labels = torch.tensor([0, 1, 2, 0])
-    assert mixskd_module.top1(logits, labels).item() == 75
-    assert mixskd_module.top1(logits, torch.tensor([3, 3, 3, 3])).item() == 25
+def test_top1_is_the_percentage_of_labels_that_are_the_largest_logit():
+    logits = torch.eye(4)
+    assert top1(logits, torch.tensor([0, 1, 2, 0])).item() == 75
+    assert top1(logits, torch.tensor([3, 3, 3, 3])).item() == 25
+
+
+def test_top1_counts_clean_images_only(model, batch):
+    """With lam = 0 the second half is another image: a head that knows the clean ones is right about all of them."""
+    images, samples = batch
+    seen = []
+    model.head.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    model.loss(images, samples, Mixture(0, INDEX))
+    for sample, answer in zip(samples, seen[0].argmax(1)):
+        sample.set_gt_label(answer.item())
+    assert logged(model, images, samples, mixture=Mixture(0, INDEX))['top1_f'].item() == 100
 
 
 def test_top1_of_each_head_is_its_own(model, batch):
@@ -160,6 +174,6 @@ def test_top1_of_each_head_is_its_own(model, batch):
     images, samples = batch
     for sample, label in zip(samples, [1, 1, 2, 4, 5]):
         sample.set_gt_label(label)
-    logs = model(images, samples, mode='loss', mixture=Mixture(LAM, INDEX))
+    logs = logged(model, images, samples, mixture=Mixture(LAM, INDEX))
     actual = {name: logs[name].item() for name in answers}
     assert actual == pytest.approx(dict(top1_b1=40, top1_b2=20, top1_b3=0, top1_f=20, top1_h=20))
