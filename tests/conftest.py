@@ -1,11 +1,22 @@
 """A network small enough to test on one core, and batches for it."""
 
+import functools
+from unittest import mock
+
+import mmengine.config.utils
 import pytest
 import torch
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
 import mixskd_mm  # noqa: F401  (registers everything)
+
+
+@pytest.fixture(scope='session', autouse=True)
+def read_metafiles_once():
+    """mmengine reads all 85 metafiles of mmpretrain for each file of its that a config inherits from."""
+    with mock.patch('mmengine.config.utils.load', functools.cache(mmengine.config.utils.load)):
+        yield
 
 
 @pytest.fixture
