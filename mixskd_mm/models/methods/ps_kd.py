@@ -38,8 +38,8 @@ class PSKDClassifier(SelfDistillationClassifier):
 
     Args:
         args: Those of :class:`SelfDistillationClassifier`. The backbone may be any.
-        num_samples (int, optional): Number of training images, or more. Needed unless ``last_alpha`` is 0.
-        last_alpha (float): alpha_T, in [0, 1]. Defaults to 0.8. With 0 nothing is stored.
+        num_samples (int, optional): Number of training images, or more. Needed unless ``alpha`` is 0.
+        alpha (float): alpha_T, in [0, 1]. Defaults to 0.8. With 0 nothing is stored.
         storage (str): What predictions are stored in, ``'float32'`` or ``'float16'``. Defaults to ``'float32'``.
         soft_loss (dict, optional): Config of the loss. Defaults to ``dict(type='PSKDLoss')``.
         kwargs: Those of :class:`SelfDistillationClassifier`.
@@ -53,19 +53,19 @@ class PSKDClassifier(SelfDistillationClassifier):
         self,
         *args,
         num_samples: int | None = None,
-        last_alpha: float = 0.8,
+        alpha: float = 0.8,
         storage: str = 'float32',
         soft_loss: dict | None = None,
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
         name = type(self).__name__
-        if check_number(f'{name} last_alpha', last_alpha) > 1:
-            raise InputError(f'{name} last_alpha={last_alpha!r}: expected a number in [0, 1]')
+        if check_number(f'{name} alpha', alpha) > 1:
+            raise InputError(f'{name} alpha={alpha!r}: expected a number in [0, 1]')
         if storage not in ('float32', 'float16'):
             raise InputError(f"{name} storage={storage!r}: expected 'float32' or 'float16'")
-        self.last_alpha = last_alpha
-        if last_alpha > 0:
+        self.alpha = alpha
+        if alpha > 0:
             if type(num_samples) is not int or num_samples < 1:
                 raise InputError(f'{name} num_samples={num_samples!r}: expected the number of training images')
             # Rows of zeros: not seen yet.
@@ -75,7 +75,7 @@ class PSKDClassifier(SelfDistillationClassifier):
 
     def check_loader(self, loader: DataLoader) -> None:
         """Raise InputError unless each image has a place of its own in the stored predictions, and epochs are counted."""
-        if self.last_alpha == 0:
+        if self.alpha == 0:
             return
         name, images = type(self).__name__, len(loader.dataset)
         check_batches(loader, 'images', name)
@@ -99,21 +99,21 @@ class PSKDClassifier(SelfDistillationClassifier):
         """``loss_cls``, and top-1 of z; alpha_t is logged, too."""
         logits = self.classify(self.backbone(inputs)[-1])
         logs = {'top1_f': top1(logits, labels)}
-        if self.last_alpha == 0:
+        if self.alpha == 0:
             return {'loss_cls': cross_entropy(logits, labels)}, logs
         indices = sample_indices(data_samples, inputs.device)
-        alpha = self.alpha(inputs.device)
+        alpha = self.epoch_alpha(inputs.device)
         loss = self.soft_loss(logits, labels, self.previous(indices, labels), alpha)
         self.store(indices, logits)
         return {'loss_cls': loss}, {'alpha': alpha, **logs}
 
     # The epoch is a Python number, on which a compiled step would depend.
     @torch.compiler.disable
-    def alpha(self, device: torch.device) -> Tensor:
+    def epoch_alpha(self, device: torch.device) -> Tensor:
         """alpha_t of the current epoch, 0-d; 0 in the first one, where there is no epoch before."""
         info = MessageHub.get_current_instance().runtime_info
         epoch = info.get('epoch', 0)
-        value = ps_kd_alpha(epoch, info['max_epochs'], self.last_alpha) if epoch > 0 else 0.0
+        value = ps_kd_alpha(epoch, info['max_epochs'], self.alpha) if epoch > 0 else 0.0
         return torch.tensor(value, dtype=torch.float64).to(device, non_blocking=True)
 
     def previous(self, indices: Tensor, labels: Tensor) -> Tensor:

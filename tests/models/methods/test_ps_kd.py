@@ -46,7 +46,7 @@ def make_indexed(make_batch):
 @pytest.mark.parametrize('backbone', NETWORKS.values(), ids=NETWORKS)
 def test_three_epochs_equal_an_independent_computation(backbone, at_epoch, make_indexed):
     """Two batches of four images; each epoch augments them in another way."""
-    model = build('PSKDClassifier', backbone, num_samples=8, last_alpha=0.6).double()
+    model = build('PSKDClassifier', backbone, num_samples=8, alpha=0.6).double()
     before = {}
     for epoch, alpha in enumerate([0.2, 0.4, 0.6]):
         at_epoch(epoch)
@@ -78,7 +78,7 @@ def test_the_original_code(at_epoch):
     """Its first three epochs, with the recipe's logits in the place of the network's."""
     case = golden.case('ps_kd', 'small')
     x, hyper = golden.tensors(case), case['hyper']
-    model = build('PSKDClassifier', num_classes=hyper['C'], num_samples=hyper['n_train'], last_alpha=hyper['alpha_T'])
+    model = build('PSKDClassifier', num_classes=hyper['C'], num_samples=hyper['n_train'], alpha=hyper['alpha_T'])
     images = torch.zeros(hyper['batch_size'], 3, 16, 16)
     for step in case['values']['steps']:
         at_epoch(step['epoch'], hyper['epochs'])
@@ -131,7 +131,7 @@ def test_half_precision_stores_the_same_predictions_in_half_the_memory(at_epoch,
 
 
 def test_without_alpha_the_plain_network_is_left(make_batch):
-    model, plain = build('PSKDClassifier', last_alpha=0), build('ImageClassifier')
+    model, plain = build('PSKDClassifier', alpha=0), build('ImageClassifier')
     model.check_loader(None)
     assert list(model.state_dict()) == list(plain.state_dict())
     losses, expected = model.loss(*make_batch(4)), plain.loss(*make_batch(4))
@@ -251,7 +251,7 @@ def test_what_cannot_be_trained_on_is_refused_before_training(make_cfg, at_epoch
 def test_wrong_input_is_refused_in_one_line(make_batch, at_epoch):
     for settings, message in (
         (dict(), 'PSKDClassifier num_samples=None: expected the number of training images'),
-        (dict(num_samples=4, last_alpha=1.5), 'PSKDClassifier last_alpha=1.5: expected a number in [0, 1]'),
+        (dict(num_samples=4, alpha=1.5), 'PSKDClassifier alpha=1.5: expected a number in [0, 1]'),
         (dict(num_samples=4, storage='int8'), "PSKDClassifier storage='int8': expected 'float32' or 'float16'"),
     ):
         with pytest.raises(InputError) as error:
