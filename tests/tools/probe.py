@@ -38,8 +38,8 @@ class Probe(Pause):
         self.write(wrapped=is_model_wrapper(runner.model), unused=getattr(runner.model, 'find_unused_parameters', None))
         draw = self.model.data_preprocessor.draw
 
-        def noting(batch_size):
-            self.mixture = draw(batch_size)
+        def noting(*args):
+            self.mixture = draw(*args)
             return self.mixture
 
         self.model.data_preprocessor.draw = noting

@@ -35,6 +35,7 @@ def kill_when_paused(command: list, cwd: Path, env: dict, ranks: int = 1) -> Non
     folder = Path(env['PROBE'])
     with (folder.parent / f'{folder.name}.log').open('w') as log:
         run = subprocess.Popen(list(map(str, command)), cwd=cwd, env=env, stdout=log, stderr=subprocess.STDOUT)
+        workers = []
         try:
             deadline = time.monotonic() + tiny.PATIENCE
             while not all((folder / f'paused{rank}').exists() for rank in range(ranks)):
@@ -43,7 +44,8 @@ def kill_when_paused(command: list, cwd: Path, env: dict, ranks: int = 1) -> Non
                 time.sleep(0.1)
         finally:
             # torchrun's workers are in sessions of their own. It first: it would end them in its own way.
-            workers = psutil.Process(run.pid).children(recursive=True)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                workers = psutil.Process(run.pid).children(recursive=True)
             run.kill()
             for process in workers:
                 with contextlib.suppress(psutil.NoSuchProcess):
