@@ -5,7 +5,7 @@ import json
 import torch
 from mmengine.logging import MessageHub
 from mmpretrain.structures import DataSample
-from small_networks import build
+from small_classifiers import build
 from torch import distributed as dist
 
 # Images of each rank in the two steps of an epoch; the last rank is filled up with image 0, once in the same step.
@@ -16,7 +16,7 @@ def main() -> None:
     dist.init_process_group('gloo')
     rank = dist.get_rank()
     model = build('PSKDClassifier', num_samples=10)
-    images = torch.randn(9, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(9, 3, 16, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     hub, own = MessageHub.get_instance('ranks'), {}
     hub.update_info('max_epochs', 2)
     for epoch in range(2):

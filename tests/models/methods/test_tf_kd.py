@@ -8,7 +8,20 @@ import pytest
 import tiny
 import torch
 from mmpretrain.registry import MODELS
-from small_networks import NETWORKS, build, config, gradients, logits
+from small_classifiers import (
+    NETWORKS,
+    RESNET,
+    assert_baseline,
+    assert_terms,
+    build,
+    config,
+    cross_entropy,
+    image_size,
+    kd,
+    labels_of,
+    reached,
+    trained,
+)
 
 from mixskd_mm.errors import InputError
 
@@ -19,7 +32,7 @@ def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp('teachers')
 
     def save(backbone):
-        model = build('ImageClassifier', backbone, seed=7)
+        model = build('ImageClassifier', backbone, seed=7).float()
         for name, buffer in model.named_buffers():
             if 'running' in name:
                 buffer.uniform_(0.5, 1.5)
@@ -30,44 +43,46 @@ def checkpoint(tmp_path_factory):
     return save
 
 
-def log_softmax(z):
-    return z - z.exp().sum(1, keepdim=True).log()
+def logits(model, images):
+    """z of a network, by its parts."""
+    return model.head.fc(model.backbone(images)[-1].mean((2, 3)))
+
+
+@pytest.fixture
+def batch(make_batch):
+    return make_batch(4, dtype=torch.float64)
 
 
 @pytest.mark.parametrize('backbone', NETWORKS.values(), ids=NETWORKS)
 def test_virtual_teacher_equals_an_independent_computation(backbone, make_batch):
-    model = build('TfKDClassifier', backbone).double()
-    # Logits of a trained network: tempered ones of a new network are as good as uniform.
-    model.head.fc.weight.data *= 1000
-    images, samples = make_batch(4, dtype=torch.float64)
-    labels = torch.cat([sample.gt_label for sample in samples])
-    losses = model.loss(images, samples)
+    model = build('TfKDClassifier', backbone, alpha=0.3, temperature=2.0)
+    images, samples = make_batch(4, size=image_size(backbone), dtype=torch.float64)
+    labels = labels_of(samples)
     z = logits(model, images)
-    # tau = 20, alpha = 0.1; tempered: Eq. (9).
-    at_label, elsewhere = math.exp(0.99 / 20), math.exp(0.01 / 9 / 20)
+    # Eq. (8) and (9).
+    at_label, elsewhere = math.exp(0.99 / 2), math.exp(0.01 / 9 / 2)
     q = torch.full((4, 10), elsewhere, dtype=torch.float64)
     q[range(4), labels] = at_label
     q /= at_label + 9 * elsewhere
+    kl = (q * (q.log() - (z / 2).softmax(1).log())).sum() / 4
+    losses = model.loss(images, samples)
     assert losses.keys() == {'loss_cls', 'loss_kd'}
-    torch.testing.assert_close(losses['loss_cls'], -0.9 * log_softmax(z)[range(4), labels].mean())
-    kl = (q * (q.log() - log_softmax(z / 20))).sum() / 4
-    torch.testing.assert_close(losses['loss_kd'], 0.1 * kl, rtol=1e-5, atol=0)
+    torch.testing.assert_close(losses['loss_cls'], 0.7 * cross_entropy(z, labels))
+    # The targets are float32.
+    torch.testing.assert_close(losses['loss_kd'], 0.3 * kl, rtol=1e-5, atol=0)
     assert kl > 0.01
 
 
 @pytest.mark.parametrize('backbone', NETWORKS.values(), ids=NETWORKS)
 def test_trained_teacher_equals_an_independent_computation(backbone, checkpoint, make_batch):
-    model = build('TfKDClassifier', backbone, teacher_checkpoint=checkpoint(backbone), multiplier=4).double()
-    images, samples = make_batch(4, dtype=torch.float64)
-    labels = torch.cat([sample.gt_label for sample in samples])
+    model = build('TfKDClassifier', backbone, teacher_checkpoint=checkpoint(backbone), multiplier=4)
+    images, samples = make_batch(4, size=image_size(backbone), dtype=torch.float64)
     losses = model.loss(images, samples)
     z, z_t = logits(model, images), logits(model.teacher, images)
     assert not torch.allclose(z, z_t)
     # T = 6, alpha = 0.95, m / C = 0.4.
-    q = (z_t / 6).softmax(1)
-    kl = (q * (log_softmax(z_t / 6) - log_softmax(z / 6))).sum() / 4
-    torch.testing.assert_close(losses['loss_cls'], -0.05 * log_softmax(z)[range(4), labels].mean())
-    torch.testing.assert_close(losses['loss_kd'], 0.95 * 0.4 * 36 * kl)
+    expected = dict(loss_cls=0.05 * cross_entropy(z, labels_of(samples)), loss_kd=0.95 * 0.4 * kd(z, z_t, 6))
+    assert_terms(model, losses, expected)
 
 
 @pytest.mark.parametrize(
@@ -107,37 +122,33 @@ def test_defaults_are_those_of_resnet18_on_cifar100():
     assert virtual.kd_loss.temper_student and virtual.kd_loss.correct_prob == 0.99
 
 
-def test_only_the_student_learns(checkpoint, make_batch):
-    model = build('TfKDClassifier', teacher_checkpoint=checkpoint(NETWORKS['ResNet']))
+def test_training_teaches_the_student_alone(checkpoint, batch):
+    model = build('TfKDClassifier', teacher_checkpoint=checkpoint(RESNET))
     before = deepcopy(model.teacher.state_dict())
-    for loss in model.train().loss(*make_batch(4)).values():
-        assert all(g is not None and g.any() for g in gradients(loss, model.backbone))
-    assert not any(p.requires_grad for p in model.teacher.parameters())
+    names = {name for name in trained(model) if not name.startswith('teacher.')}
+    assert trained(model).keys() == names
+    for loss in model.train().loss(*batch).values():
+        assert reached(loss, model) == names
     tiny.assert_same_state(dict(before), dict(model.teacher.state_dict()))
 
 
-def test_an_equal_student_learns_from_the_labels_alone(checkpoint, make_batch):
-    model = build('TfKDClassifier', teacher_checkpoint=checkpoint(NETWORKS['ResNet']))
+def test_an_equal_student_learns_from_the_labels_alone(checkpoint, batch):
+    model = build('TfKDClassifier', teacher_checkpoint=checkpoint(RESNET))
     model.load_state_dict(model.teacher.state_dict(), strict=False)
-    losses = model.eval().loss(*make_batch(4))
-    torch.testing.assert_close(losses['loss_kd'], torch.tensor(0.0), rtol=0, atol=1e-6)
+    losses = model.eval().loss(*batch)
+    torch.testing.assert_close(losses['loss_kd'], torch.tensor(0.0, dtype=torch.float64))
     assert losses['loss_cls'] > 0.01
 
 
 @pytest.mark.parametrize('teacher_checkpoint', [None, 'gone.pth'])
-def test_without_alpha_the_plain_network_is_left(teacher_checkpoint, make_batch):
+def test_without_alpha_the_baseline_is_left(teacher_checkpoint, batch):
     model = build('TfKDClassifier', alpha=0, teacher_checkpoint=teacher_checkpoint)
-    plain = build('ImageClassifier')
     model.check_loader(None)
-    assert list(model.state_dict()) == list(plain.state_dict())
-    losses, expected = model.loss(*make_batch(4)), plain.loss(*make_batch(4))
-    assert losses.keys() == {'loss_cls'} and torch.equal(losses['loss_cls'], expected['loss'])
-    for mine, reference in zip(gradients(losses['loss_cls'], model), gradients(expected['loss'], plain), strict=True):
-        assert torch.equal(mine, reference)
+    assert_baseline(model, batch)
 
 
-def test_with_alpha_1_the_cross_entropy_is_gone(make_batch):
-    assert build('TfKDClassifier', alpha=1).loss(*make_batch(4)).keys() == {'loss_kd'}
+def test_with_alpha_1_the_cross_entropy_is_gone(batch):
+    assert build('TfKDClassifier', alpha=1).loss(*batch).keys() == {'loss_kd'}
 
 
 def test_wrong_input_is_refused_in_one_line():
