@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope='session', autouse=True)
 def read_metafiles_once():
-    """mmengine reads all 85 metafiles of mmpretrain for each file of its that a config inherits from."""
+    """mmengine reads all metafiles of mmpretrain for each file of its that a config inherits from."""
     with mock.patch('mmengine.config.utils.load', functools.cache(mmengine.config.utils.load)):
         yield
 
