@@ -14,7 +14,7 @@ import tiny
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from mmengine.runner import Runner
+from mmengine.runner import Runner, set_random_seed
 from mmpretrain.registry import MODELS
 
 from mixskd_mm.configs import read_config
@@ -98,7 +98,8 @@ def build(cfg: Config, seed: int = 0) -> SelfDistillationClassifier:
 
 
 def batches(cfg: Config, number: int = 1) -> list[dict]:
-    """The first batches of the recipe's own training data: pairs, groups, views or images."""
+    """The first batches of the recipe's own training data: pairs, groups, views or images; each time the same."""
+    set_random_seed(0)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
     rows = []
