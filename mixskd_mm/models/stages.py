@@ -71,11 +71,10 @@ def set_cut(backbone: nn.Module, cut: Cut, check: bool) -> None:
     Raises:
         InputError: if ``check``, unless the stages, one after another, are the backbone.
     """
-    if check:
-        check_output(backbone, cut)
+    width = check_output(backbone, cut) if check else None
     backbone.stage_cut = cut
     if not hasattr(backbone, 'feat_dim'):
-        backbone.feat_dim = output_channels(backbone)[-1]
+        backbone.feat_dim = width or output_channels(backbone)[-1]
 
 
 def stage_names(backbone: nn.Module) -> list[str]:
@@ -88,11 +87,15 @@ def stage_names(backbone: nn.Module) -> list[str]:
 
 
 @torch.no_grad()
-def check_output(backbone: nn.Module, cut: Cut) -> None:
-    """Raise InputError unless the stem and the stages, one after another, give what ``backbone`` gives."""
+def check_output(backbone: nn.Module, cut: Cut) -> int | None:
+    """Raise InputError unless the stem and the stages, one after another, give what ``backbone`` gives.
+
+    Returns:
+        int | None: Channels of the last map. None on the device "meta", where nothing is computed.
+    """
     tensor = next(backbone.parameters(), torch.empty(0))
     if tensor.is_meta:
-        return
+        return None
     kind = type(backbone).__name__
     net = deepcopy(backbone).double()
     net.eval()
@@ -102,26 +105,28 @@ def check_output(backbone: nn.Module, cut: Cut) -> None:
         if parameter.ndim == 1:
             parameter.uniform_(0.5, 1.5, generator=generator)
 
-    def run_both(size: int) -> tuple[Tensor, Tensor]:
+    def run_both(size: int) -> tuple[Tensor, Tensor, int]:
         images = torch.randn(2, 3, size, size, dtype=torch.float64, device=tensor.device, generator=generator)
         own = net(images)
         own = own[-1] if isinstance(own, list | tuple) else own
         try:
-            output = run_all(net, cut, images)[-1]
-            return own, output if cut.after_pool is None else after_pool(net, cut, global_average_pool(output))
+            feature = run_all(net, cut, images)[-1]
+            output = feature if cut.after_pool is None else after_pool(net, cut, global_average_pool(feature))
+            return own, output, feature.shape[1]
         except Exception as error:
             raise InputError(
                 f'backbone {kind} cannot be cut into stages: one after another they fail with {describe(error)} (expected '
                 'stages that name the modules of its forward in their order)'
             ) from error
 
-    own, output = first_that_runs(run_both, kind)
+    own, output, width = first_that_runs(run_both, kind)
     if own.shape != output.shape or not torch.allclose(own, output, rtol=1e-6, atol=1e-9 * own.abs().max().item()):
         raise InputError(
             f'backbone {kind} cannot be cut into stages: it gives {tuple(own.shape)}, and they give another output, '
             f'{tuple(output.shape)} (expected stages that name the modules of its forward in their order, and maps '
             '(N, C, H, W))'
         )
+    return width
 
 
 def first_that_runs(function: Callable[[int], object], kind: str) -> object:
