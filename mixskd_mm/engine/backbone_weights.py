@@ -6,10 +6,11 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import CheckpointLoader
 
+from mixskd_mm.checkpoints.load import check_keys
 from mixskd_mm.checkpoints.parts import foreign_parts, without_wrapper
 from mixskd_mm.errors import InputError
 
-from .checkpoint_keys import check_keys, training, unwrap
+from .checkpoint_keys import training, unwrap
 
 
 @HOOKS.register_module()

@@ -8,6 +8,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, find_latest_checkpoint
 from torch import nn
 
+from mixskd_mm.checkpoints.load import check_keys
 from mixskd_mm.checkpoints.parts import predicting_names, without_wrapper
 from mixskd_mm.errors import InputError
 
@@ -30,6 +31,9 @@ class CheckpointKeysHook(Hook):
     Raises:
         InputError: naming the file, how many tensors do not match and the first of them, or what else is missing.
     """
+
+    # Before EMAHook (NORMAL), which exchanges the weights of a checkpoint, or fails where this hook explains.
+    priority = 'HIGH'
 
     def __init__(self, partial_start: bool = False) -> None:
         self.partial_start = partial_start
@@ -56,23 +60,6 @@ class CheckpointKeysHook(Hook):
                 f'{source} has no {", ".join(lacking)}: expected one that training wrote, to resume; load_from starts anew '
                 'with its weights'
             )
-
-
-def check_keys(needed: dict[str, tuple], found: dict[str, tuple], source: str, model: str) -> None:
-    """Raise InputError unless ``found`` has every name of ``needed`` with the same shape."""
-    missing = [name for name in needed if name not in found]
-    reshaped = [name for name in needed if name in found and found[name] != needed[name]]
-    if not missing and not reshaped:
-        return
-    problems = []
-    if missing:
-        problems.append(f'lacks {len(missing)} of the {len(needed)} tensors that {model} expects (first: {missing[0]})')
-    if reshaped:
-        name = reshaped[0]
-        problems.append(
-            f'has {len(reshaped)} of another shape (first: {name}, {found[name]} instead of {needed[name]})'
-        )
-    raise InputError(f'{source} {" and ".join(problems)}')
 
 
 def unwrap(model: nn.Module) -> nn.Module:

@@ -10,7 +10,7 @@ from mmpretrain.models import ImageClassifier
 from torch import Tensor
 
 from mixskd_mm.errors import InputError
-from mixskd_mm.models.base import classify
+from mixskd_mm.models.base import classify_map
 from mixskd_mm.models.stages import cut_of, stage_outputs
 
 from .loading import LoadedClassifier
@@ -66,7 +66,7 @@ def features_and_logits(model: ImageClassifier, inputs: Tensor) -> tuple[dict[st
         logits = model.head(model.neck(feats) if model.with_neck else feats)
     else:
         maps = stage_outputs(backbone, inputs)
-        logits = classify(model, maps[-1])
+        logits = classify_map(model, maps[-1])
     names = [f'phi_{k}' for k in range(1, len(maps))] + ['F_K']
     return dict(zip(names, maps, strict=True)), logits
 

@@ -9,7 +9,6 @@ import torch
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DefaultScope
-from mmengine.runner import CheckpointLoader
 from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import DATASETS, MODELS
 from rich.console import Console
@@ -17,9 +16,8 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from mixskd_mm.checkpoints.parts import predicting, without_wrapper
+from mixskd_mm.checkpoints.load import load_weights
 from mixskd_mm.datasets.folders import check_data_folders
-from mixskd_mm.engine.checkpoint_keys import check_keys
 from mixskd_mm.errors import InputError
 
 from .pairs import pair_order
@@ -152,33 +150,6 @@ def load_classifier(
         loader.get('num_workers') or 0,
         device,
     )
-
-
-def load_weights(model: ImageClassifier, checkpoint: str) -> None:
-    """Load what ``model`` predicts with, and nothing else, from a checkpoint.
-
-    Raises:
-        InputError: if the checkpoint cannot be read safely, if tensors of the backbone, the neck or the head are missing, of
-            another shape or none of the model's, or if one holds NaN or an infinity.
-    """
-    source = f'checkpoint {checkpoint}'
-    loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
-    found = predicting(without_wrapper(loaded.get('state_dict', loaded)))
-    needed = predicting(model.state_dict())
-    check_keys(shapes(needed), shapes(found), source, type(model).__name__)
-    unexpected = [name for name in found if name not in needed]
-    if unexpected:
-        raise InputError(
-            f'{source} has {len(unexpected)} tensors that {type(model).__name__} does not have (first: {unexpected[0]})'
-        )
-    infinite = [name for name, value in found.items() if value.is_floating_point() and not value.isfinite().all()]
-    if infinite:
-        raise InputError(f'{source}: {infinite[0]} holds NaN or an infinity: expected finite weights')
-    model.load_state_dict({**model.state_dict(), **found})
-
-
-def shapes(state: dict[str, Tensor]) -> dict[str, tuple]:
-    return {name: tuple(value.shape) for name, value in state.items()}
 
 
 def read_label(info: dict, num_classes: int | None) -> int:

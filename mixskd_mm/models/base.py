@@ -15,12 +15,14 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from mixskd_mm.checkpoints.parts import PREDICTING
 from mixskd_mm.errors import InputError
 
 from .losses import cross_entropy
 from .losses.precision import full_precision
 from .mixing import Mixture, MixupDataPreprocessor, hard_labels
-from .stages import after_pool, cut_of, global_average_pool, prepare_backbone
+from .running import after_pool, global_average_pool
+from .stages import cut_of, prepare_backbone
 
 
 class SelfDistillationClassifier(ImageClassifier):
@@ -52,6 +54,8 @@ class SelfDistillationClassifier(ImageClassifier):
 
     # Whether the method mixes images: 'never', 'always', or 'optional', if its preprocessor is a MixupDataPreprocessor.
     mixing = 'never'
+    # How the names of the tensors begin that ``predict`` and ``tensor`` use.
+    predicting = PREDICTING
 
     def __init__(
         self,
@@ -143,6 +147,8 @@ class SelfDistillationClassifier(ImageClassifier):
         losses, logs = self.losses(inputs, labels, mixture, data_samples)
         if mixture is not None:
             logs = {'lam': mixture.lam.mean(), **logs}
+            if mixture.choice is not None:
+                logs['mixture'] = mixture.choice
         self.logs = logs
         return losses
 
@@ -174,7 +180,7 @@ class SelfDistillationClassifier(ImageClassifier):
         Args:
             feature (Tensor): Its last map F_K, ``(N, C_K, H, W)``; if it pools itself, also its output, ``(N, C_K)``.
         """
-        return full_precision(classify(self, feature))
+        return full_precision(classify_map(self, feature))
 
     def cross_entropy(self, logits: Tensor, labels: Tensor, mixture: Mixture | None) -> Tensor:
         """Of ``logits`` ``(N, C)`` against the labels ``(N, )``, or against the mixed ones if images are mixed."""
@@ -185,8 +191,8 @@ class SelfDistillationClassifier(ImageClassifier):
         return to_plain(self)
 
 
-def classify(model: ImageClassifier, feature: Tensor) -> Tensor:
-    """Logits ``(N, C)`` that ``model`` gives images whose last map is ``feature``, as in ``classify`` of the methods."""
+def classify_map(model: ImageClassifier, feature: Tensor) -> Tensor:
+    """Logits ``(N, C)`` that ``model`` gives images whose last map is ``feature``, before any softmax."""
     if model.neck is not None:
         return model.head(model.neck((feature,)))
     if feature.ndim == 4 and pools_itself(model.backbone):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from mmpretrain.models import backbones
@@ -36,7 +35,7 @@ class Cut:
     stem: list[str] = field(default_factory=list)
     layout: str = 'NCHW'
     after_pool: list[str] | None = None
-    # Modules that take (tokens, (H, W)); found by find_cut.
+    # Modules that take (tokens, (H, W)); check_parts finds them.
     takes_size: list[str] = field(default_factory=list, init=False)
 
 
@@ -236,9 +235,6 @@ def check_last_output(net: nn.Module, count: int) -> int:
     return last
 
 
-# --- Finding and checking ----------------------------------------------------------------------------------------------
-
-
 def find_cut(backbone: nn.Module) -> Cut:
     """How ``backbone`` is cut if nobody says so.
 
@@ -247,88 +243,11 @@ def find_cut(backbone: nn.Module) -> Cut:
     """
     kind = type(backbone).__name__
     if hasattr(backbone, 'res_layers'):
-        return checked(backbone, named(backbone))
+        return named(backbone)
     function = next((TABLE[base] for base in type(backbone).__mro__ if base in TABLE), None)
     if function is None:
         raise InputError(
             f'backbone {kind} cannot be cut into stages: it has no res_layers and docs/backbones.md does not list it '
             "(expected stages=[['module', ...], ...], the names of its stages' modules)"
         )
-    return checked(backbone, function(backbone))
-
-
-def declared_cut(backbone: nn.Module, stages: Sequence | dict, name: str = 'stages') -> Cut:
-    """The cut that a config declares.
-
-    Args:
-        backbone (nn.Module): What is cut.
-        stages (Sequence[Sequence[str]] | dict): ``Cut.stages``, or a dict of arguments of ``Cut``. What is left out is as
-            for a backbone that the table knows; for others the stem is what was registered before the first stage.
-        name (str): For messages. Defaults to ``stages``.
-
-    Raises:
-        InputError: if it is none, or does not name all modules of the backbone that have parameters, once each.
-    """
-    try:
-        known = find_cut(backbone)
-    except InputError:
-        known = None
-    given = dict(stages) if isinstance(stages, dict) else dict(stages=stages)
-    names = given.get('stages')
-    fits = given.keys() <= {'stages', 'stem', 'layout', 'after_pool'} and given.get('layout', 'NCHW') in LAYOUTS
-    fits = fits and isinstance(names, list | tuple) and len(names) > 1 and all(map(is_names, names)) and all(names)
-    if not fits or not all(is_names(given.get(part) or []) for part in ('stem', 'after_pool')):
-        raise InputError(
-            f"{name}={stages!r}: expected names of modules, two stages or more, such as [['layer1'], ['layer2', 'down']], "
-            f'or dict(stages=[...], stem=[...], layout={" or ".join(map(repr, LAYOUTS))}, after_pool=[...])'
-        )
-    if known is None:
-        known = Cut([], list(modules_before(backbone, names[0][0])))
-    else:
-        known.stem = [module for module in known.stem if module not in flat(names)]
-    return checked(backbone, replace(known, **given))
-
-
-def checked(backbone: nn.Module, cut: Cut) -> Cut:
-    """``cut`` with what only the modules say. Raises InputError unless each parameter has one place in it."""
-    kind = type(backbone).__name__
-    if len(cut.stages) < 2:
-        raise InputError(f'backbone {kind} has {len(cut.stages)} stages: expected at least two')
-    names = [*cut.stem, *flat(cut.stages), *(cut.after_pool or [])]
-    modules = dict(backbone.named_modules(remove_duplicate=False))
-    for i, name in enumerate(names):
-        if name not in modules:
-            raise InputError(f'backbone {kind} has no module {name!r}, which the stages name')
-        # An activation may be used again.
-        others = names[:i] if any(True for _ in modules[name].parameters()) else []
-        if any(f'{name}.'.startswith(f'{other}.') or f'{other}.'.startswith(f'{name}.') for other in others):
-            raise InputError(
-                f'backbone {kind} module {name!r} is named twice, as a whole or in part: expected once in all stages'
-            )
-    left = [name for name, _ in backbone.named_parameters() if not any(name.startswith(f'{path}.') for path in names)]
-    if left:
-        raise InputError(
-            f'backbone {kind} has {len(left)} parameters that belong to no stage, such as {left[0]}: expected each in a '
-            'module of the stages, or they would not be trained'
-        )
-    if cut.layout == 'NLC':
-        cut.takes_size = [name for name in names if takes_two(modules[name])]
-    return cut
-
-
-def flat(groups: Sequence[Sequence[str]]) -> list[str]:
-    """All names of the groups."""
-    return [name for group in groups for name in group]
-
-
-def takes_two(module: nn.Module) -> bool:
-    """Whether ``module``, or each item of a ``ModuleList``, needs a second argument."""
-    if isinstance(module, nn.ModuleList):
-        return any(takes_two(item) for item in module)
-    _, *arguments = inspect.signature(type(module).forward).parameters.values()
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return sum(p.default is p.empty and p.kind in positional for p in arguments) > 1
-
-
-def is_names(names) -> bool:
-    return isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+    return function(backbone)

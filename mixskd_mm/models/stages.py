@@ -5,9 +5,8 @@ Which modules a stage is says :mod:`mixskd_mm.models.cuts`, or the config's ``st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
-from functools import partial, reduce
 
 import torch
 from mmengine.model import BaseModule
@@ -17,18 +16,11 @@ from torch import Tensor, nn
 
 from mixskd_mm.errors import InputError
 
-from .cuts import Cut, declared_cut, find_cut
+from .cut_checks import check_output, check_parts, declared_cut, first_that_runs
+from .cuts import Cut, find_cut
 from .fresh import draw_anew, fresh_stages
-from .recompute import recomputed
-
-# Where backbones can run that expect a certain size.
-PROBE_SIZES = (64, 224, 256)
-
-
-def global_average_pool(feature: Tensor) -> Tensor:
-    """GAP: ``(N, C, H, W)`` to ``(N, C)``."""
-    return feature.mean((2, 3))
-
+from .running import after_pool, run_all, run_stage
+from .running import global_average_pool as global_average_pool
 
 # --- What a backbone's stages are --------------------------------------------------------------------------------------
 
@@ -43,7 +35,7 @@ def prepare_backbone(
         config (dict, optional): What it was built from. Branches are built from it once more, so that they start as the
             backbone did. Defaults to None: branches are copies whose weights are drawn anew.
         stages (Sequence[Sequence[str]] | dict, optional): How it is cut, as in
-            :func:`~mixskd_mm.models.cuts.declared_cut`. Defaults to None: as the table of that module says.
+            :func:`~mixskd_mm.models.cut_checks.declared_cut`. Defaults to None: as the table of ``cuts.py`` says.
         name (str): What messages call it. Defaults to ``stages``.
 
     Raises:
@@ -69,8 +61,9 @@ def set_cut(backbone: nn.Module, cut: Cut, check: bool) -> None:
     """Let ``backbone`` be cut like this, and know ``feat_dim``, the channels of its last stage.
 
     Raises:
-        InputError: if ``check``, unless the stages, one after another, are the backbone.
+        InputError: unless all parameters are in it, and, if ``check``, the stages, one after another, are the backbone.
     """
+    check_parts(backbone, cut)
     width = check_output(backbone, cut) if check else None
     backbone.stage_cut = cut
     if not hasattr(backbone, 'feat_dim'):
@@ -86,113 +79,22 @@ def stage_names(backbone: nn.Module) -> list[str]:
     return ['+'.join(names) for names in cut_of(backbone).stages]
 
 
-@torch.no_grad()
-def check_output(backbone: nn.Module, cut: Cut) -> int | None:
-    """Raise InputError unless the stem and the stages, one after another, give what ``backbone`` gives.
+def check_stages(
+    name: str, stages: Sequence[int], num_stages: int, at_least: int = 0, hidden: bool = False
+) -> tuple[int, ...]:
+    """``at_least`` different stages, 1-based; with ``hidden``, the last one of ``num_stages`` is none of them.
 
-    Returns:
-        int | None: Channels of the last map. None on the device "meta", where nothing is computed.
+    Raises:
+        InputError: naming the argument ``name``, if they are anything else.
     """
-    tensor = next(backbone.parameters(), torch.empty(0))
-    if tensor.is_meta:
-        return None
-    kind = type(backbone).__name__
-    net = deepcopy(backbone).double()
-    net.eval()
-    generator = torch.Generator(tensor.device).manual_seed(0)
-    # Initial weights can hide a mistake: blocks that start at zero, or scales of 1e-6.
-    for parameter in net.parameters():
-        if parameter.ndim == 1:
-            parameter.uniform_(0.5, 1.5, generator=generator)
-
-    def run_both(size: int) -> tuple[Tensor, Tensor, int]:
-        images = torch.randn(2, 3, size, size, dtype=torch.float64, device=tensor.device, generator=generator)
-        own = net(images)
-        own = own[-1] if isinstance(own, list | tuple) else own
-        try:
-            feature = run_all(net, cut, images)[-1]
-            output = feature if cut.after_pool is None else after_pool(net, cut, global_average_pool(feature))
-            return own, output, feature.shape[1]
-        except Exception as error:
-            raise InputError(
-                f'backbone {kind} cannot be cut into stages: one after another they fail with {describe(error)} (expected '
-                'stages that name the modules of its forward in their order)'
-            ) from error
-
-    own, output, width = first_that_runs(run_both, kind)
-    if own.shape != output.shape or not torch.allclose(own, output, rtol=1e-6, atol=1e-9 * own.abs().max().item()):
+    stages = tuple(stages) if isinstance(stages, Sequence) and not isinstance(stages, str) else (stages,)
+    last, meaning = (num_stages - 1, 'hidden stages') if hidden else (num_stages, 'stages')
+    in_range = all(type(stage) is int and 1 <= stage <= last for stage in stages)
+    if not in_range or len(stages) < at_least or len(set(stages)) < len(stages):
         raise InputError(
-            f'backbone {kind} cannot be cut into stages: it gives {tuple(own.shape)}, and they give another output, '
-            f'{tuple(output.shape)} (expected stages that name the modules of its forward in their order, and maps '
-            '(N, C, H, W))'
+            f'{name}={stages!r}: expected different stages from 1 to {last}, the number of {meaning} of the backbone'
         )
-    return width
-
-
-def first_that_runs(function: Callable[[int], object], kind: str) -> object:
-    """What ``function`` gives for images of the first of PROBE_SIZES that a backbone of this ``kind`` can take."""
-    for size in PROBE_SIZES:
-        try:
-            return function(size)
-        except InputError:
-            raise
-        except Exception as raised:
-            error = raised
-    sizes = ', '.join(map(str, PROBE_SIZES))
-    raise InputError(f'backbone {kind} fails on images of {sizes} px with {describe(error)}') from error
-
-
-def describe(error: Exception) -> str:
-    """In one line."""
-    return ' '.join(f'{type(error).__name__}: {error}'.split())[:200]
-
-
-# --- Running them ------------------------------------------------------------------------------------------------------
-
-
-def run_modules(net: nn.Module, cut: Cut, k: int, x: Tensor) -> Tensor:
-    """phi_k of ``net``, which has its modules; for k = 0 the stem. ``(N, C, H, W)`` to ``(N, C_k, H_k, W_k)``."""
-    names = cut.stages[k - 1] if k > 0 else cut.stem
-    size = tuple(x.shape[2:])
-    if k > 0 and cut.layout == 'NHWC':
-        x = x.permute(0, 2, 3, 1)
-    elif k > 0 and cut.layout == 'NLC':
-        x = x.flatten(2).transpose(1, 2)
-    for name in names:
-        module = get_module(net, name)
-        for part in module if isinstance(module, nn.ModuleList) else (module,):
-            if name in cut.takes_size:
-                x = part(x, size)
-            elif type(part) is nn.LayerNorm and cut.layout == 'NCHW':
-                x = part(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-            else:
-                x = part(x)
-            if isinstance(x, tuple):
-                x, size = x
-    if names and cut.layout == 'NHWC':
-        return x.permute(0, 3, 1, 2)
-    if names and cut.layout == 'NLC':
-        return x.transpose(1, 2).unflatten(2, tuple(size))
-    return x
-
-
-def run_stage(net: nn.Module, cut: Cut, k: int, x: Tensor) -> Tensor:
-    """As :func:`run_modules`; a stage that ``net`` is to recompute keeps its input only."""
-    if k in getattr(net, 'recompute_stages', ()):
-        modules = [get_module(net, name) for name in cut.stages[k - 1]]
-        return recomputed(partial(run_modules, net, cut, k), modules, x)
-    return run_modules(net, cut, k, x)
-
-
-def after_pool(net: nn.Module, cut: Cut, pooled: Tensor) -> Tensor:
-    """What the classifier reads, ``(N, C)``, of GAP of the last map, ``(N, C)``, for a backbone that pools itself."""
-    for name in cut.after_pool or ():
-        pooled = get_module(net, name)(pooled[:, :, None, None]).flatten(1)
-    return pooled
-
-
-def get_module(net: nn.Module, name: str) -> nn.Module:
-    return reduce(getattr, name.split('.'), net)
+    return stages
 
 
 def stage_outputs(backbone: nn.Module, images: Tensor, stem: bool = False) -> tuple[Tensor, ...]:
@@ -202,14 +104,6 @@ def stage_outputs(backbone: nn.Module, images: Tensor, stem: bool = False) -> tu
     """
     outputs = run_all(backbone, cut_of(backbone), images)
     return outputs if stem else outputs[1:]
-
-
-def run_all(net: nn.Module, cut: Cut, images: Tensor) -> tuple[Tensor, ...]:
-    """The outputs of the stem and of phi_1, ..., phi_K."""
-    outputs = [run_modules(net, cut, 0, images)]
-    for k in range(1, len(cut.stages) + 1):
-        outputs.append(run_stage(net, cut, k, outputs[-1]))
-    return tuple(outputs)
 
 
 @torch.no_grad()

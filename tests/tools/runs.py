@@ -35,15 +35,17 @@ def kill_when_paused(command: list, cwd: Path, env: dict, ranks: int = 1) -> Non
     folder = Path(env['PROBE'])
     with (folder.parent / f'{folder.name}.log').open('w') as log:
         run = subprocess.Popen(list(map(str, command)), cwd=cwd, env=env, stdout=log, stderr=subprocess.STDOUT)
+        workers = []
         try:
-            deadline = time.monotonic() + 240
+            deadline = time.monotonic() + tiny.PATIENCE
             while not all((folder / f'paused{rank}').exists() for rank in range(ranks)):
                 assert run.poll() is None, f'the run ended before it paused: {log.name}'
                 assert time.monotonic() < deadline, f'the run did not pause: {log.name}'
                 time.sleep(0.1)
         finally:
             # torchrun's workers are in sessions of their own. It first: it would end them in its own way.
-            workers = psutil.Process(run.pid).children(recursive=True)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                workers = psutil.Process(run.pid).children(recursive=True)
             run.kill()
             for process in workers:
                 with contextlib.suppress(psutil.NoSuchProcess):

@@ -12,7 +12,8 @@ from mixskd_mm.errors import InputError
 
 from ..base import SelfDistillationClassifier
 from ..mixing import Mixture, training_rng
-from ..stages import cut_of, run_stage
+from ..running import run_stage
+from ..stages import cut_of
 
 
 @MODELS.register_module()
