@@ -9,7 +9,7 @@ import numpy as np
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from mmpretrain.models.heads import LinearClsHead
+from mmpretrain.models.heads import LinearClsHead, StackedLinearClsHead
 from torch import nn
 
 from mixskd_mm.errors import InputError
@@ -34,7 +34,7 @@ class RecipeCheckHook(Hook):
         for dataset in (one for loader in loaders for one in built_datasets(loader.dataset)):
             check_not_empty(dataset)
             check_classes(dataset, dense_head_classes(model))
-            if isinstance(getattr(model, 'head', None), LinearClsHead):
+            if isinstance(getattr(model, 'head', None), LinearClsHead | StackedLinearClsHead):
                 check_dataset_labels(dataset, model.head.num_classes)
         if isinstance(model, SelfDistillationClassifier):
             model.check_loader(runner.train_dataloader)

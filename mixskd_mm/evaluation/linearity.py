@@ -10,7 +10,8 @@ from mmpretrain.models import ImageClassifier
 from torch import Tensor
 
 from mixskd_mm.errors import InputError
-from mixskd_mm.models.stages import stage_outputs
+from mixskd_mm.models.base import classify_map
+from mixskd_mm.models.stages import cut_of, stage_outputs
 
 from .loading import LoadedClassifier
 from .pairs import interpolate_pairs
@@ -56,14 +57,16 @@ def features_and_logits(model: ImageClassifier, inputs: Tensor) -> tuple[dict[st
     classified. A backbone that cannot be cut into stages has F_K only.
     """
     backbone = model.backbone
-    if hasattr(backbone, 'res_layers') and hasattr(backbone, 'out_indices'):
-        maps = stage_outputs(backbone, inputs)
-        feats = tuple(maps[i] for i in backbone.out_indices)
-    else:
+    try:
+        cut_of(backbone)
+    except InputError:
         feats = backbone(inputs)
         feats = tuple(feats) if isinstance(feats, list | tuple) else (feats,)
         maps = feats[-1:]
-    logits = model.head(model.neck(feats) if model.with_neck else feats)
+        logits = model.head(model.neck(feats) if model.with_neck else feats)
+    else:
+        maps = stage_outputs(backbone, inputs)
+        logits = classify_map(model, maps[-1])
     names = [f'phi_{k}' for k in range(1, len(maps))] + ['F_K']
     return dict(zip(names, maps, strict=True)), logits
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 
 import torch
 from mmpretrain.models import CrossEntropyLoss, ImageClassifier
-from mmpretrain.models.heads import LinearClsHead
+from mmpretrain.models.heads import LinearClsHead, StackedLinearClsHead
+from mmpretrain.models.necks import GlobalAveragePooling
 from mmpretrain.models.utils import ClsDataPreprocessor
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
@@ -19,6 +21,8 @@ from mixskd_mm.errors import InputError
 from .losses import cross_entropy
 from .losses.precision import full_precision
 from .mixing import Mixture, MixupDataPreprocessor, hard_labels
+from .running import after_pool, global_average_pool
+from .stages import cut_of, prepare_backbone
 
 
 class SelfDistillationClassifier(ImageClassifier):
@@ -30,8 +34,8 @@ class SelfDistillationClassifier(ImageClassifier):
 
     Args:
         backbone (dict | nn.Module): As for ``ImageClassifier``.
-        neck (dict | nn.Module): ``GlobalAveragePooling``.
-        head (dict | nn.Module): A ``LinearClsHead`` with a plain ``CrossEntropyLoss``.
+        neck (dict | nn.Module): ``GlobalAveragePooling``; None for a backbone that pools its last map itself (ConvNeXt).
+        head (dict | nn.Module): A ``LinearClsHead`` or ``StackedLinearClsHead`` with a plain ``CrossEntropyLoss``.
         pretrained (str, optional): Checkpoint of the whole model. Defaults to None.
         train_cfg (dict, optional): As for ``ImageClassifier``, but without ``augments``. Defaults to None.
         data_preprocessor (dict | nn.Module, optional): A ``MixupDataPreprocessor`` if the method mixes images, else
@@ -39,6 +43,10 @@ class SelfDistillationClassifier(ImageClassifier):
         init_cfg (dict, optional): As for ``ImageClassifier``. Defaults to None.
         mixed_loss (dict, optional): Config of the cross-entropy against mixed labels, for a method that mixes images.
             Defaults to ``dict(type='MixedCrossEntropyLoss')``.
+        stages (Sequence[Sequence[str]] | dict, optional): How the backbone is cut: of each stage, first to last, the names
+            of its modules, which run one after another, such as ``[['layer1'], ['layer2', 'down']]``; or a dict of that,
+            ``stem``, ``layout`` and ``after_pool`` (:class:`~mixskd_mm.models.cuts.Cut`). Defaults to None: as the table in
+            docs/backbones.md says.
 
     Raises:
         InputError: if the parts do not fit together, or one of them would be ignored.
@@ -59,6 +67,7 @@ class SelfDistillationClassifier(ImageClassifier):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
         mixed_loss: dict | None = None,
+        stages: Sequence[Sequence[str]] | dict | None = None,
     ) -> None:
         if (train_cfg or {}).get('augments'):
             raise InputError(
@@ -69,6 +78,8 @@ class SelfDistillationClassifier(ImageClassifier):
             default = 'MixupDataPreprocessor' if self.mixing == 'always' else 'ClsDataPreprocessor'
             data_preprocessor = MODELS.build({'type': default, **(data_preprocessor or {})})
         super().__init__(backbone, neck, head, pretrained, None, data_preprocessor, init_cfg)
+        config = None if isinstance(backbone, nn.Module) else backbone
+        prepare_backbone(self.backbone, config, stages, name=f'{type(self).__name__} stages')
         self.mixes = isinstance(data_preprocessor, MixupDataPreprocessor)
         self.mixed_loss = build_loss(mixed_loss, 'MixedCrossEntropyLoss')
         self.logs: dict[str, Tensor] = {}
@@ -164,8 +175,12 @@ class SelfDistillationClassifier(ImageClassifier):
         return total, log_vars
 
     def classify(self, feature: Tensor) -> Tensor:
-        """Logits of the backbone's own head, ``(N, C)``, in float32: ``feature`` is its last map, ``(N, C_K, H, W)``."""
-        return full_precision(self.head(self.neck((feature,))))
+        """Logits of the backbone's own head, ``(N, C)``, in float32.
+
+        Args:
+            feature (Tensor): Its last map F_K, ``(N, C_K, H, W)``; if it pools itself, also its output, ``(N, C_K)``.
+        """
+        return full_precision(classify_map(self, feature))
 
     def cross_entropy(self, logits: Tensor, labels: Tensor, mixture: Mixture | None) -> Tensor:
         """Of ``logits`` ``(N, C)`` against the labels ``(N, )``, or against the mixed ones if images are mixed."""
@@ -174,6 +189,15 @@ class SelfDistillationClassifier(ImageClassifier):
     def to_plain(self) -> ImageClassifier:
         """A plain ``ImageClassifier`` with copies of what predicts: backbone, neck, head and normalisation."""
         return to_plain(self)
+
+
+def classify_map(model: ImageClassifier, feature: Tensor) -> Tensor:
+    """Logits ``(N, C)`` that ``model`` gives images whose last map is ``feature``, before any softmax."""
+    if model.neck is not None:
+        return model.head(model.neck((feature,)))
+    if feature.ndim == 4 and pools_itself(model.backbone):
+        feature = after_pool(model.backbone, cut_of(model.backbone), global_average_pool(feature))
+    return model.head((feature,))
 
 
 def to_plain(model: ImageClassifier) -> ImageClassifier:
@@ -193,22 +217,38 @@ def to_plain(model: ImageClassifier) -> ImageClassifier:
 
 def check_classifier_parts(name: str, backbone: nn.Module, neck: nn.Module | None, head: nn.Module) -> None:
     """Raise InputError, beginning with ``name``, unless the classifier's loss is the plain cross-entropy of its head."""
-    if not isinstance(head, LinearClsHead):
-        raise InputError(f'{name} head is a {type(head).__name__}: expected a LinearClsHead')
-    if neck is None:
+    if not isinstance(head, LinearClsHead | StackedLinearClsHead):
+        raise InputError(f'{name} head is a {type(head).__name__}: expected a LinearClsHead, or a StackedLinearClsHead')
+    kind = type(backbone).__name__
+    if pools_itself(backbone):
+        if neck is not None:
+            raise InputError(
+                f'{name} neck is a {type(neck).__name__}: expected none, since backbone {kind} pools itself'
+            )
+    elif neck is None:
         raise InputError(f'{name} neck is missing: expected a GlobalAveragePooling')
+    elif not isinstance(neck, GlobalAveragePooling):
+        raise InputError(f'{name} neck is a {type(neck).__name__}: expected a GlobalAveragePooling')
     plain = dict(use_sigmoid=False, use_soft=False, reduction='mean', loss_weight=1, class_weight=None)
-    kind, settings = type(head.loss_module).__name__, vars(head.loss_module)
+    loss, settings = type(head.loss_module).__name__, vars(head.loss_module)
     other = {key: settings[key] for key, value in plain.items() if settings.get(key, value) != value}
     if not isinstance(head.loss_module, CrossEntropyLoss) or other:
-        described = f'{kind} with {other}' if other else kind
+        described = f'{loss} with {other}' if other else loss
         raise InputError(f'{name} head.loss is a {described}: expected a plain CrossEntropyLoss')
     feat_dim = getattr(backbone, 'feat_dim', head.in_channels)
     if head.in_channels != feat_dim:
         raise InputError(
             f'{name} head.in_channels={head.in_channels}: expected {feat_dim}, the width of the last stage of backbone '
-            f'{type(backbone).__name__}'
+            f'{kind}'
         )
+
+
+def pools_itself(backbone: nn.Module) -> bool:
+    """Whether ``backbone``, if it can be cut, returns ``(N, C)`` instead of maps."""
+    try:
+        return cut_of(backbone).after_pool is not None
+    except InputError:
+        return False
 
 
 def halves(x: Tensor) -> tuple[Tensor, Tensor]:

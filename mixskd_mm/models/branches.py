@@ -146,10 +146,14 @@ def copy_or_make_branch(
     stages: list[tuple[int, ...]] | None,
     num_classes: int,
     head_init_cfg: dict | None = None,
+    head: nn.Module | None = None,
 ) -> AuxiliaryBranch:
-    """The branch after stage ``start``: with ``stages`` as in ``Layout``, or, if None, with copies of the backbone's."""
+    """The branch after stage ``start``: with ``stages`` as in ``Layout``, or, if None, with the backbone's once more.
+
+    ``head`` is as for ``AuxiliaryBranch``.
+    """
     if stages is None:
-        return AuxiliaryBranch(backbone, start, num_classes, head_init_cfg)
+        return AuxiliaryBranch(backbone, start, num_classes, head_init_cfg, head=head)
     return make_branch(backbone, (start, stages), num_classes, head_init_cfg)
 
 

@@ -32,14 +32,75 @@ def linear(layer, x):
     return layer.weight @ x + layer.bias
 
 
-def forward_stages(backbone, images):
-    """The outputs of the stages phi_1 ... phi_K, run one by one."""
-    x = backbone.relu(backbone.bn1(backbone.conv1(images)))
-    if hasattr(backbone, 'maxpool'):
-        x = backbone.maxpool(x)
+def layer_norm(layer, x):
+    """Of the last dimension."""
+    mean = x.mean(-1, keepdim=True)
+    variance = ((x - mean) ** 2).mean(-1, keepdim=True)
+    return (x - mean) / (variance + layer.eps).sqrt() * layer.weight + layer.bias
+
+
+class ResNet:
+    """What the stem is, what stage k is, and what is between GAP and a classifier; ``net`` is a backbone or a branch's."""
+
+    @staticmethod
+    def stem(net, images):
+        x = net.relu(net.bn1(net.conv1(images)))
+        return net.maxpool(x) if hasattr(net, 'maxpool') else x
+
+    @staticmethod
+    def stage(net, k, x):
+        return getattr(net, f'layer{k}')(x)
+
+    @staticmethod
+    def pooled(net, x):
+        return x
+
+
+class ConvNeXt(ResNet):
+    """Each stage after the first begins with its downsampling layer; what is pooled is normalised, then classified."""
+
+    @staticmethod
+    def stem(net, images):
+        return getattr(net.downsample_layers, '0')(images)
+
+    @staticmethod
+    def stage(net, k, x):
+        if k > 1:
+            x = getattr(net.downsample_layers, str(k - 1))(x)
+        return getattr(net.stages, str(k - 1))(x)
+
+    @staticmethod
+    def pooled(net, x):
+        return layer_norm(net.norm3, x)
+
+
+class Swin(ResNet):
+    """Each stage after the first begins with patch merging; the last one ends with the final norm."""
+
+    @staticmethod
+    def stem(net, images):
+        tokens, (height, width) = net.patch_embed(images)
+        return tokens.transpose(1, 2).reshape(len(images), -1, height, width)
+
+    @staticmethod
+    def stage(net, k, x):
+        n, channels, height, width = x.shape
+        tokens, size = x.reshape(n, channels, height * width).transpose(1, 2), (height, width)
+        if k > 1:
+            tokens, size = getattr(net.stages, str(k - 2)).downsample(tokens, size)
+        for block in getattr(net.stages, str(k - 1)).blocks:
+            tokens = block(tokens, size)
+        if k == 4:
+            tokens = layer_norm(net.norm3, tokens)
+        return tokens.transpose(1, 2).reshape(n, -1, *size)
+
+
+def forward_stages(backbone, images, network=ResNet):
+    """The outputs of the stages phi_1 ... phi_4, run one by one."""
+    x = network.stem(backbone, images)
     outputs = []
-    for name in ('layer1', 'layer2', 'layer3', 'layer4'):
-        x = getattr(backbone, name)(x)
+    for k in range(1, 5):
+        x = network.stage(backbone, k, x)
         outputs.append(x)
     return outputs
 
@@ -54,14 +115,14 @@ def interpolate(one, other, share):
     return mean * one + (1 - mean) * other
 
 
-def feature_maps(model, images):
+def feature_maps(model, images, network=ResNet):
     """F_1 ... F_K of all images, Eq. (2)."""
-    stages = forward_stages(model.backbone, images)
+    stages = forward_stages(model.backbone, images, network)
     maps = []
     for k, branch in enumerate(model.branches, start=1):
         x = stages[k - 1]
         for later in range(k + 1, 5):
-            x = getattr(branch.stages, f'layer{later}')(x)
+            x = network.stage(branch.stages, later, x)
         maps.append(x)
     return [*maps, stages[-1]]
 
@@ -80,7 +141,20 @@ def discriminator(D, feature_map):
     return 1 / (1 + (-linear(second, hidden)).exp())
 
 
-def terms(model, x, y, lam, index, *, mask=None, T, clean_weight=2.0, mixed_weight=1.0, teacher_stages=(1, 2, 3, 4)):
+def terms(
+    model,
+    x,
+    y,
+    lam,
+    index,
+    *,
+    mask=None,
+    T,
+    clean_weight=2.0,
+    mixed_weight=1.0,
+    teacher_stages=(1, 2, 3, 4),
+    network=ResNet,
+):
     """The six unweighted terms of Eq. (13), mean over the batch. Those of modules that ``model`` lacks are left out.
 
     With ``mask``, ``(N, 1, H, W)``, images and maps are interpolated pixel by pixel, a map with the mean of the mask's
@@ -95,18 +169,23 @@ def terms(model, x, y, lam, index, *, mask=None, T, clean_weight=2.0, mixed_weig
     y_mixed = [lams[i] * one_hot[i] + (1 - lams[i]) * one_hot[index[i]] for i in range(n)]
 
     # Normalisation statistics are those of all 2N images together.
-    maps = feature_maps(model, torch.cat([x, x_mixed]))
+    maps = feature_maps(model, torch.cat([x, x_mixed]), network)
     K = len(maps)
-    classifiers = [branch.head.fc for branch in model.branches] + [model.head.fc]
+    classifiers = [(branch.stages, branch.head.fc) for branch in model.branches] + [(model.backbone, model.head.fc)]
+
+    def classify(k, feature_map):
+        """b_k, or f for the last k: what is between GAP and the classifier, and the classifier."""
+        net, layer = classifiers[k]
+        return linear(layer, network.pooled(net, gap(feature_map)))
 
     total = dict(cls=0.0, feature=0.0, dis=0.0, b_logit=0.0, cls_h=0.0, f_logit=0.0)
     for i in range(n):
         j = index[i]
         F_i, F_j, F_mixed = [m[i] for m in maps], [m[j] for m in maps], [m[n + i] for m in maps]
         F_inter = [interpolate(F_i[k], F_j[k], lam if mask is None else mask[i, 0]) for k in range(K)]  # Eq. (6)
-        z_i = [linear(classifiers[k], gap(F_i[k])) for k in range(K)]
-        z_j = [linear(classifiers[k], gap(F_j[k])) for k in range(K)]
-        z_mixed = [linear(classifiers[k], gap(F_mixed[k])) for k in range(K)]
+        z_i = [classify(k, F_i[k]) for k in range(K)]
+        z_j = [classify(k, F_j[k]) for k in range(K)]
+        z_mixed = [classify(k, F_mixed[k]) for k in range(K)]
         z_inter = [lams[i] * z_i[k] + (1 - lams[i]) * z_j[k] for k in range(K)]  # Eq. (9)
 
         for k in range(K):

@@ -107,8 +107,8 @@ WRONG = {
         'MixSKDClassifier head.num_classes=10 but data_preprocessor.num_classes=7: expected the same number',
     ),
     'head type': (
-        dict(head=dict(type='StackedLinearClsHead', mid_channels=[8])),
-        'MixSKDClassifier head is a StackedLinearClsHead: expected a LinearClsHead',
+        dict(head=dict(type='VisionTransformerClsHead')),
+        'MixSKDClassifier head is a VisionTransformerClsHead: expected a LinearClsHead, or a StackedLinearClsHead',
     ),
     'discriminator logits': (
         dict(discriminator=dict(num_logits=3)),
@@ -167,7 +167,7 @@ def test_recompute_stages_out_of_range(stages, shown, mixskd_cfg):
 @pytest.mark.parametrize(
     'part, message',
     [
-        ('head', 'MixSKDClassifier head is a NoneType: expected a LinearClsHead'),
+        ('head', 'MixSKDClassifier head is a NoneType: expected a LinearClsHead, or a StackedLinearClsHead'),
         ('neck', 'MixSKDClassifier neck is missing: expected a GlobalAveragePooling'),
     ],
 )

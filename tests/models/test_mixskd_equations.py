@@ -3,6 +3,8 @@
 import paper_reference
 import pytest
 import torch
+from families import FAMILIES
+from mmpretrain.registry import MODELS
 
 from mixskd_mm.models import MaskMixture, Mixture
 
@@ -124,6 +126,39 @@ def test_terms_and_gradients_are_the_papers_with_masks(masks, build_mixskd, make
         scale = max(g.abs().max() for g in expected_grads)
         for actual, wanted in zip(actual_grads, expected_grads):
             torch.testing.assert_close(actual, wanted, rtol=1e-9, atol=1e-11 * scale, msg=term)
+
+
+@pytest.mark.parametrize('masked', [False, True], ids=['lam', 'mask'])
+@pytest.mark.parametrize(
+    'name, network',
+    [
+        ('ConvNeXt', paper_reference.ConvNeXt),
+        ('ConvNeXtV2', paper_reference.ConvNeXt),
+        ('Swin', paper_reference.Swin),
+    ],
+)
+def test_terms_and_gradients_are_the_papers_on_networks_with_layer_norm(name, network, masked, make_batch):
+    """F_k of ConvNeXt is the map before its final norm, which follows GAP and belongs to the classifiers g_k and f's."""
+    member = FAMILIES[name]
+    torch.manual_seed(0)
+    model = MODELS.build(member.config(backbone=dict(member.backbone, drop_path_rate=0.0))).double()
+    model.init_weights()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(torch.rand_like(parameter))
+    images, samples = make_batch(3, size=64, dtype=torch.float64)
+    labels, index = torch.cat([s.gt_label for s in samples]), [2, 0, 1]
+    mask = torch.rand(3, 1, 64, 64, dtype=torch.float64) if masked else None
+    losses = model.loss(images, samples, MaskMixture(mask, index) if masked else Mixture(0.3, index))
+    expected = paper_reference.terms(model, images, labels, 0.3, index, mask=mask, T=3.0, network=network)
+    parameters = list(model.parameters())
+    for term, loss in losses.items():
+        torch.testing.assert_close(loss, expected[term], rtol=1e-9, atol=1e-15, msg=term)
+        actual_grads, expected_grads = gradients(loss, parameters), gradients(expected[term], parameters)
+        scale = max(g.abs().max() for g in expected_grads)
+        for actual, wanted in zip(actual_grads, expected_grads):
+            torch.testing.assert_close(actual, wanted, rtol=1e-7, atol=1e-9 * scale, msg=term)
 
 
 def test_with_a_mask_the_shortcut_through_pooled_features_would_be_another_loss(build_mixskd, make_batch, monkeypatch):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from torch import Tensor, nn
 
-from ..stages import HE_INIT
+from ..fresh import HE_INIT
 from .arguments import check_out_indices
 
 
@@ -65,12 +65,9 @@ class StagedBackbone(BaseBackbone):
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Images ``(N, 3, H, W)`` to the outputs ``(N, C_k, H_k, W_k)`` of the stages ``out_indices``, first to last.
-
-        ``stage_outputs`` also asks for the index -1: the output of ``conv1``.
-        """
+        """Images ``(N, 3, H, W)`` to the outputs ``(N, C_k, H_k, W_k)`` of the stages ``out_indices``, first to last."""
         x = self.conv1(x)
-        outputs = [x] if -1 in self.out_indices else []
+        outputs = []
         for i, name in enumerate(self.res_layers):
             x = getattr(self, name)(x)
             if i in self.out_indices:

@@ -81,7 +81,9 @@ class BYOTClassifier(SelfDistillationClassifier):
         if self.cls_branch_weight > 0 or self.kd_weight > 0 or self.feature_weight > 0:
             for k in branch_stages:
                 layout = branch_layout(self.backbone, k)
-                branch = copy_or_make_branch(self.backbone, k, layout, self.head.num_classes, self.head.init_cfg)
+                branch = copy_or_make_branch(
+                    self.backbone, k, layout, self.head.num_classes, self.head.init_cfg, self.head
+                )
                 # Nothing else trains the shallow classifiers: then only their maps are used.
                 branch.head.requires_grad_(self.cls_branch_weight > 0 or self.kd_weight > 0)
                 self.branches.append(branch)

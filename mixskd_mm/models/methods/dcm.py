@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mixskd_mm.checkpoints.parts import PEER, PREDICTING
 from mixskd_mm.errors import InputError, check_number
 
-from ..base import SelfDistillationClassifier, build_loss, check_classifier_parts, top1
+from ..base import SelfDistillationClassifier, build_loss, check_classifier_parts, classify_map, top1
 from ..losses import cross_entropy, cross_stage_loss, same_stage_loss
 from ..losses.precision import full_precision
 from ..mixing import Mixture
@@ -173,7 +173,7 @@ def classify(network: ImageClassifier, branches: nn.Module | None, images: Tenso
     if branches is None:
         return [full_precision(network.head(network.extract_feat(images)))]
     outputs = stage_outputs(network.backbone, images, stem=branches.extra_c4)
-    main = network.head(network.neck(outputs[-1:]))
+    main = classify_map(network, outputs[-1])
     # The auxiliary ones come shallowest first.
     return [full_precision(logits) for logits in (main, *reversed(branches(outputs)))]
 

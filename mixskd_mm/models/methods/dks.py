@@ -71,7 +71,9 @@ class DKSClassifier(SelfDistillationClassifier):
         if self.cls_branch_weight > 0 or self.pair_weight > 0:
             for k in branch_stages:
                 layout = branch_layout(self.backbone, k)
-                branch = copy_or_make_branch(self.backbone, k, layout, self.head.num_classes, self.head.init_cfg)
+                branch = copy_or_make_branch(
+                    self.backbone, k, layout, self.head.num_classes, self.head.init_cfg, self.head
+                )
                 self.branches.append(branch)
         self.pair_loss = build_loss(pair_loss, 'SmoothedKLLoss')
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from mixskd_mm.errors import InputError
 
 from ..base import SelfDistillationClassifier
-from ..losses.precision import full_precision
 from ..mixing import Mixture, training_rng
-from ..stages import stage_names
+from ..running import run_stage
+from ..stages import cut_of
 
 
 @MODELS.register_module()
@@ -37,8 +37,7 @@ class ManifoldMixupClassifier(SelfDistillationClassifier):
 
     def __init__(self, *args, mix_at: Sequence[str | int] | None = None, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        names = stage_names(self.backbone)
-        places = ('input', 'stem', *range(1, len(names)))
+        places = ('input', 'stem', *range(1, len(cut_of(self.backbone).stages)))
         self.mix_at = places[1:] if mix_at is None else tuple(mix_at)
         if not self.mix_at or any(place not in places for place in self.mix_at):
             raise InputError(f'{type(self).__name__} mix_at={mix_at!r}: expected some of {list(places)}')
@@ -48,17 +47,16 @@ class ManifoldMixupClassifier(SelfDistillationClassifier):
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """``loss``: cross-entropy of activations that are mixed at one place, against the mixed labels."""
         place = self.mix_at[training_rng('manifold').integers(len(self.mix_at))]
-        features = self.extract_mixed(inputs, mixture, place)
-        return {'loss': self.mixed_loss(full_precision(self.head(features)), labels, mixture)}, {}
+        feature = self.mixed_feature(inputs, mixture, place)
+        return {'loss': self.mixed_loss(self.classify(feature), labels, mixture)}, {}
 
-    def extract_mixed(self, inputs: Tensor, mixture: Mixture, place: str | int) -> tuple[Tensor, ...]:
-        """What the neck gives for ``inputs`` ``(N, 3, H, W)`` if their activations are mixed at ``place``."""
-        if place == 'input':
-            return self.extract_feat(mixture(inputs))
-        index = 0 if place == 'stem' else place
-        stage = getattr(self.backbone, stage_names(self.backbone)[index])
-        handle = stage.register_forward_pre_hook(lambda module, args: (mixture(args[0]),))
-        try:
-            return self.extract_feat(inputs)
-        finally:
-            handle.remove()
+    def mixed_feature(self, inputs: Tensor, mixture: Mixture, place: str | int) -> Tensor:
+        """F_K of ``inputs`` ``(N, 3, H, W)`` if their activations are mixed at ``place``."""
+        cut = cut_of(self.backbone)
+        x = mixture(inputs) if place == 'input' else inputs
+        # k = 0 is the stem.
+        for k in range(len(cut.stages) + 1):
+            x = run_stage(self.backbone, cut, k, x)
+            if k == (0 if place == 'stem' else place):
+                x = mixture(x)
+        return x

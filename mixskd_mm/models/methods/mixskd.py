@@ -33,8 +33,8 @@ class MixSKDClassifier(SelfDistillationClassifier):
 
     Args:
         args: Those of :class:`SelfDistillationClassifier`. The backbone must be one that can be cut into stages
-            (:mod:`mixskd_mm.models.stages`); a ResNet's ``with_cp=True`` checkpoints the activations of its blocks and of
-            the branches'. The data preprocessor is a ``MixupDataPreprocessor``.
+            (docs/backbones.md); with its ``with_cp=True`` the activations of its blocks and of the branches' are
+            checkpointed. The data preprocessor is a ``MixupDataPreprocessor``.
         temperature (float): T of Eq. (10) and (12), > 0. Defaults to 3.0.
         clean_weight (float): How often Eq. (5) counts the cross-entropy of the clean images. Defaults to 2: x_i and x_j
             run over the same batch. The release counts it once.
@@ -97,7 +97,8 @@ class MixSKDClassifier(SelfDistillationClassifier):
         num_classes, channels = self.head.num_classes, self.head.in_channels
         # b_1 ... b_{K-1}. Eq. (5) classifies with them, so they are there whatever the weights.
         self.branches = ModuleList(
-            AuxiliaryBranch(self.backbone, k, num_classes, self.head.init_cfg) for k in range(1, num_stages)
+            AuxiliaryBranch(self.backbone, k, num_classes, self.head.init_cfg, head=self.head)
+            for k in range(1, num_stages)
         )
         if self.logit_weight['cls_h'] > 0 or self.logit_weight['f_logit'] > 0:
             self.self_teacher = SelfTeacher(len(self.teacher_stages), channels, num_classes)

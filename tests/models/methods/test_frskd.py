@@ -129,7 +129,7 @@ def test_a_term_without_weight_is_absent_and_what_it_alone_trains_is_fixed(weigh
 def test_only_mixed_images_are_forwarded(build, make_batch):
     model = build(data_preprocessor=dict(type='MixupDataPreprocessor'))
     seen = []
-    model.backbone.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    model.backbone.conv1.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     images, samples = make_batch(4, size=16)
     model.loss(images, samples, MIXTURE)
     assert len(seen) == 1
