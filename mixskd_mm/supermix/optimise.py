@@ -64,13 +64,15 @@ class MaskSettings:
         check_number('SuperMix sparsity_weight', self.sparsity_weight)
         check_number('SuperMix alpha', self.alpha, positive=True)
         if 0 < self.sigma < 0.2:
-            raise InputError(f'SuperMix sigma={self.sigma!r}: expected 0 or a number >= 0.2, since the kernel is 5 sigma')
+            raise InputError(
+                f'SuperMix sigma={self.sigma!r}: expected 0 or a number >= 0.2, since the kernel is 5 sigma'
+            )
         if check_number('SuperMix tolerance', self.tolerance) > 100:
             raise InputError(f'SuperMix tolerance={self.tolerance!r}: expected a percentage from 0 to 100')
 
 
-# Supplement, 1.1 and 1.3. The tolerances are what the author says (alldbi/SuperMix, issue 3); 70, the code's default, was for
-# one experiment on ImageNet.
+# Supplement, 1.1 and 1.3. The tolerances are what the author says (alldbi/SuperMix, issue 3); 70, the code's default, was
+# for one experiment on ImageNet.
 PRESETS = {
     'cifar': MaskSettings(mask_size=8, sigma=1.0, tolerance=10.0),
     'imagenet': MaskSettings(mask_size=16, sigma=2.0, tolerance=50.0),
@@ -103,8 +105,9 @@ def optimise_masks(
 ) -> OptimisedMasks:
     """Find masks with which the mixed images succeed; nothing here is random.
 
-    L = KL(q || softmax(f(x^))) + lambda_s mean |m (m - 1)|, one Newton step after the other. A sample that succeeds keeps its
-    masks. The batch ends when at most ``tolerance`` percent of its samples are unsuccessful, or after ``max_iterations``.
+    L = KL(q || softmax(f(x^))) + lambda_s mean |m (m - 1)|, one Newton step after the other. A sample that succeeds keeps
+    its masks. The batch ends when at most ``tolerance`` percent of its samples are unsuccessful, or after
+    ``max_iterations``.
 
     Args:
         supervisor (Callable): f, in evaluation mode, so that samples do not depend on each other.

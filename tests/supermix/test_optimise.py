@@ -1,5 +1,7 @@
 """The golden masks, losses and flags, and what must hold of any batch."""
 
+import itertools
+
 import golden
 import numpy as np
 import pytest
@@ -84,7 +86,7 @@ def test_a_run_without_tolerance_ends_after_the_last_iteration(case):
 def test_success_ends_the_work_on_a_sample(case):
     case.supervisor.seen.clear()
     runs = [after(case, steps) for steps in (1, 2, 3)]
-    for one, later in zip(runs, runs[1:]):
+    for one, later in itertools.pairwise(runs):
         done = one.successful
         assert done.any() and later.successful[done].all()
         assert torch.equal(one.variables[done], later.variables[done])
@@ -187,7 +189,7 @@ def test_wrong_settings_end_in_one_line(settings, message):
 
 def test_too_few_images_or_classes_end_in_one_line(small_case):
     rng = np.random.default_rng(0)
-    with pytest.raises(InputError, match='^SuperMix got 1 images: expected at least num_sources=2$'):
+    with pytest.raises(InputError, match=r'^SuperMix got 1 images: expected at least num_sources=2$'):
         supermix(small_case.supervisor, small_case.images[:1], rng)
-    with pytest.raises(InputError, match='^SuperMix num_sources=7: expected at most 6, the number of classes$'):
+    with pytest.raises(InputError, match=r'^SuperMix num_sources=7: expected at most 6, the number of classes$'):
         supermix(small_case.supervisor, small_case.images, rng, settings=MaskSettings(num_sources=7))
