@@ -1,5 +1,17 @@
+from .bake import BAKEClassifier
+from .cs_kd import CSKDClassifier
 from .frskd import FRSKDClassifier
+from .kd import KDClassifier
 from .manifold_mixup import ManifoldMixupClassifier
 from .mixskd import MixSKDClassifier
+from .tf_kd import TfKDClassifier
 
-__all__ = ['FRSKDClassifier', 'ManifoldMixupClassifier', 'MixSKDClassifier']
+__all__ = [
+    'BAKEClassifier',
+    'CSKDClassifier',
+    'FRSKDClassifier',
+    'KDClassifier',
+    'ManifoldMixupClassifier',
+    'MixSKDClassifier',
+    'TfKDClassifier',
+]

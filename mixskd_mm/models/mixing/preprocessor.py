@@ -63,17 +63,19 @@ class MixupDataPreprocessor(ClsDataPreprocessor):
             mixture = dict(type='Mixup', alpha=alpha)
         self.mixture = TASK_UTILS.build(mixture) if isinstance(mixture, dict) else mixture
         self.mixes_here = batch_augments is not NOT_GIVEN
+        # Equal parts of a batch that are mixed alike, such as images and their partners. A classifier that has them says so.
+        self.parts = 1
         # The host does not wait until the images are there; they come from pinned memory.
         self._non_blocking = True
 
     def draw(self, batch_size: int, image_size: tuple[int, int] | None = None) -> Mixture:
-        """Draw the mixture of a batch, on this module's device.
+        """Draw the mixture of a batch, on this module's device; that of one part, if it has several that are mixed alike.
 
         Args:
             batch_size (int): N, the number of clean images.
             image_size (tuple[int, int], optional): Their height and width; for masks only.
         """
-        return self.mixture.draw(batch_size, image_size, training_rng('mixture')).to(self.device)
+        return self.mixture.draw(batch_size // self.parts, image_size, training_rng('mixture')).to(self.device)
 
     # Host work (checks, the draw, data samples), which a compiler can only break its graph on.
     @torch.compiler.disable
