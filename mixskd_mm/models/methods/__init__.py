@@ -4,6 +4,7 @@ from .frskd import FRSKDClassifier
 from .kd import KDClassifier
 from .manifold_mixup import ManifoldMixupClassifier
 from .mixskd import MixSKDClassifier
+from .supermix import SuperMixClassifier
 from .tf_kd import TfKDClassifier
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     'KDClassifier',
     'ManifoldMixupClassifier',
     'MixSKDClassifier',
+    'SuperMixClassifier',
     'TfKDClassifier',
 ]
