@@ -90,7 +90,7 @@ class NaturalAndMixedDataset:
         datasets (Sequence[dict]): The natural images, then a ``SuperMixDataset``.
 
     Raises:
-        InputError: if there are not two data sets, one is empty, or they have other classes.
+        InputError: if there are not two data sets, or they have other classes.
     """
 
     def __init__(self, datasets: Sequence[dict]) -> None:

@@ -44,7 +44,7 @@ def draw_sample(
             name = class_names[label] if class_names else f'class {label}'
             column[k].imshow(sources[mixed.sources[sample, k].item()][..., ::-1])
             column[k].set_title(f'{name}\n{share:.2f}', fontsize=8)
-            mask = mixed.optimised.masks[sample, k].cpu()
+            mask = mixed.optimised.masks[sample, k].cpu().numpy()
             column[num_sources + k].imshow(mask, cmap='gray', vmin=0, vmax=1)
             column[num_sources + k].set_title(f'mask {k + 1}', fontsize=8)
         column[-1].imshow(pictures[sample][..., ::-1])

@@ -59,9 +59,7 @@ class SuperMixClassifier(KDClassifier):
         teacher_checkpoint: str | None = None,
         **kwargs,
     ) -> None:
-        super().__init__(
-            *args, kd_weight=kd_weight, teacher=teacher, teacher_checkpoint=teacher_checkpoint, **kwargs
-        )
+        super().__init__(*args, kd_weight=kd_weight, teacher=teacher, teacher_checkpoint=teacher_checkpoint, **kwargs)
         name = type(self).__name__
         self.mixed_weight = check_number(f'{name} mixed_weight', mixed_weight)
         if mixed_labels not in ('teacher', 'data'):
@@ -92,7 +90,9 @@ class SuperMixClassifier(KDClassifier):
         needed['mixed'] = self.mixed_weight > 0 or (kd and self.kd_on == 'mixed')
         # z and z_t of the images that a term needs.
         z = {part: self.classify(self.backbone(images[part])[-1]) for part in images if needed[part]}
-        taught = {part for part in images if (kd and self.kd_on == part) or (self.labels_by_teacher and part == 'mixed')}
+        taught = {
+            part for part in images if (kd and self.kd_on == part) or (self.labels_by_teacher and part == 'mixed')
+        }
         z_t = {part: self.teacher(images[part]) for part in images if part in taught}
 
         losses = {}

@@ -91,7 +91,9 @@ def test_mixed_images_learn_the_labels_of_the_data(make_batch):
         (dict(mixed_weight=0, kd_weight=1), {'loss_cls', 'loss_kd'}, True),
     ],
 )
-def test_a_weight_of_zero_leaves_out_the_term_and_what_only_it_needs(weights, terms, needs_teacher, teacher, make_batch):
+def test_a_weight_of_zero_leaves_out_the_term_and_what_only_it_needs(
+    weights, terms, needs_teacher, teacher, make_batch
+):
     model = build('SuperMixClassifier', **weights, **teacher)
     assert hasattr(model, 'teacher') == needs_teacher
     images, samples = make_batch(8)
