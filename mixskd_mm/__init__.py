@@ -5,6 +5,6 @@ from .version import __version__
 
 check_versions()
 
-from . import checkpoints, datasets, engine, models, segmentation  # noqa: E402
+from . import checkpoints, datasets, engine, evaluation, models, segmentation  # noqa: E402
 
-__all__ = ['__version__', 'checkpoints', 'datasets', 'engine', 'models', 'segmentation']
+__all__ = ['__version__', 'checkpoints', 'datasets', 'engine', 'evaluation', 'models', 'segmentation']

@@ -5,16 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping
-from importlib import import_module
-from importlib.util import find_spec
+from collections.abc import Callable
 from urllib.error import URLError
 
 import torch
 from mmengine.config import Config, DictAction
 
-from mixskd_mm.compat import OPTIONAL, SUPPORTED, check_versions
-from mixskd_mm.errors import InputError
+from mixskd_mm.configs import distribute_on_cpu, merge_options, read_config
+from mixskd_mm.errors import InputError, last_line
 
 
 def exit_on_input_error(main: Callable[[], None]) -> None:
@@ -58,12 +56,6 @@ def describe_input_error(error: Exception) -> str | None:
     return None
 
 
-def last_line(error: Exception) -> str:
-    """The message, without the traceback that a DataLoader puts before that of a worker."""
-    lines = str(error).strip().splitlines() or ['']
-    return lines[0] if len(lines) == 1 else lines[-1].split('Error: ', 1)[-1]
-
-
 def cores() -> int:
     """Number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
@@ -81,6 +73,11 @@ class Settings(DictAction):
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments that training and testing share, as every OpenMMLab tool has them."""
+    parser.add_argument(
+        '--on',
+        metavar='BASELINE',
+        help="another network or data set: the config's lines go onto this baseline_*.py instead of its own",
+    )
     parser.add_argument('--work-dir', help='where logs and checkpoints go (default: ./work_dirs/<name of the config>)')
     parser.add_argument(
         '--cfg-options',
@@ -103,7 +100,7 @@ def load_config(args: argparse.Namespace) -> Config:
     if not os.path.isfile(args.config):
         raise InputError(f'config {args.config} does not exist')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = read_config(args.config)
+    cfg = read_config(args.config, args.on)
     merge_options(cfg, args.cfg_options or {})
     if 'model' not in cfg:
         raise InputError(f'config {args.config} has no model: expected the config of a training')
@@ -111,70 +108,7 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
-        cfg.work_dir = os.path.join('work_dirs', os.path.splitext(os.path.basename(args.config))[0])
+        cfg.work_dir = os.path.join('work_dirs', os.path.splitext(os.path.basename(cfg.filename))[0])
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         distribute_on_cpu(cfg)
     return cfg
-
-
-def merge_options(cfg: Config, options: Mapping[str, object]) -> None:
-    """Apply ``--cfg-options``. Raises InputError if one leads nowhere in ``cfg``."""
-    try:
-        cfg.merge_from_dict(dict(options))
-    except (KeyError, TypeError, IndexError) as error:
-        raise InputError(f'--cfg-options {dict(options)}: {error.args[0]}') from error
-
-
-def read_config(path: str) -> Config:
-    """Read a config file. Raises InputError if it is none, or is based on a library that is not installed."""
-    try:
-        cfg = Config.fromfile(path)
-    except FileNotFoundError:
-        raise
-    except (OSError, SyntaxError) as error:
-        raise InputError(f'config {path} is no config ({last_line(error)}): expected a .py file') from error
-    except Exception as error:
-        # _base_ = 'mmdet::...'
-        if 'is not installed' not in str(error):
-            raise
-        raise InputError(f'config {path} is based on a library that is missing: {last_line(error)}') from error
-    scope = cfg.get('default_scope')
-    if scope in OPTIONAL:
-        if find_spec(scope) is None:
-            raise InputError(f'config {path} needs {scope}: {SUPPORTED[scope].install_command}')
-        # Now that it is needed, its version counts.
-        import_module(scope)
-        check_versions()
-    return cfg
-
-
-def distribute_on_cpu(cfg: Config) -> None:
-    """Make a distributed run work without GPUs: gloo processes, and DDP without device ids."""
-    if cfg.launcher != 'pytorch':
-        raise InputError(f'--launcher {cfg.launcher} found no GPU: expected GPUs, or --launcher pytorch to run on CPUs')
-    # mmengine's own set-up selects a CUDA device whatever the backend.
-    if not torch.distributed.is_initialized():
-        if 'RANK' not in os.environ:
-            raise InputError(
-                '--launcher pytorch found no RANK: expected to be started by torchrun, as tools/dist_train.sh does'
-            )
-        torch.distributed.init_process_group('gloo')
-    # Otherwise as the Runner wraps a model.
-    unused = cfg.get('find_unused_parameters', False)
-    wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False, find_unused_parameters=unused)
-    cfg.setdefault('model_wrapper_cfg', wrapper)
-    cfg.model_wrapper_cfg.device_ids = None
-    # SyncBN exists on GPUs only.
-    cfg.pop('sync_bn', None)
-    unsynchronise(cfg.get('model'))
-
-
-def unsynchronise(config) -> None:
-    """Replace the type SyncBN by BN in (a part of) a model's config, in place."""
-    if isinstance(config, dict):
-        if config.get('type') == 'SyncBN':
-            config['type'] = 'BN'
-        config = list(config.values())
-    if isinstance(config, list | tuple):
-        for part in config:
-            unsynchronise(part)

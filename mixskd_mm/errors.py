@@ -21,3 +21,9 @@ def check_number(name: str, value, *, positive: bool = False) -> float:
         expected = 'a finite number > 0' if positive else 'a finite number >= 0'
         raise InputError(f'{name}={value!r}: expected {expected}')
     return value
+
+
+def last_line(error: Exception) -> str:
+    """The message, without the traceback that a DataLoader puts before that of a worker."""
+    lines = str(error).strip().splitlines() or ['']
+    return lines[0] if len(lines) == 1 else lines[-1].split('Error: ', 1)[-1]

@@ -7,19 +7,16 @@ import pytest
 import tiny
 import torch
 from mmcv.transforms import LoadImageFromFile as PlainLoading
-from mmengine.config import Config
 from mmpretrain.registry import MODELS, TRANSFORMS
 from torch.utils.data import DataLoader
 
 from mixskd_mm.cli import (
     add_run_arguments,
     describe_input_error,
-    distribute_on_cpu,
     exit_on_input_error,
-    last_line,
     load_config,
 )
-from mixskd_mm.errors import InputError
+from mixskd_mm.errors import InputError, last_line
 
 
 def raising(error):
@@ -164,6 +161,18 @@ def test_the_work_directory_of_the_command_line_comes_first(config, tmp_path):
     assert load_config(parse(config, '--work-dir', 'mine')).work_dir == 'mine'
 
 
+def test_a_config_on_another_baseline_has_a_work_directory_of_its_own(config):
+    baseline = tiny.ROOT / 'configs/cifar100/baseline_wrn16-2_cifar100.py'
+    cfg = load_config(parse(config, '--on', baseline, '--cfg-options', 'model.temperature=4.5'))
+    assert (cfg.model.type, cfg.model.backbone.type, cfg.model.temperature) == (
+        'MixSKDClassifier',
+        'WideResNet_CIFAR',
+        4.5,
+    )
+    assert cfg.work_dir == 'work_dirs/tiny-on-baseline_wrn16-2_cifar100'
+    assert load_config(parse(config, '--on', baseline, '--work-dir', 'mine')).work_dir == 'mine'
+
+
 @pytest.mark.parametrize(
     ('name', 'text', 'told'),
     [
@@ -201,53 +210,8 @@ def test_launchers_without_gpus_are_refused(config, launcher):
         load_config(parse(config, '--launcher', launcher))
 
 
-@pytest.fixture
-def process_group(monkeypatch):
-    """As if torchrun had started this process and the group were there."""
-    monkeypatch.setenv('RANK', '0')
-    monkeypatch.setattr(torch.distributed, 'is_initialized', lambda: True)
-
-
-def test_on_cpus_a_model_is_wrapped_as_on_gpus_but_for_the_devices(process_group):
-    usual = dict(type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None)
-    for settings, wrapper in [
-        (dict(), dict(usual, find_unused_parameters=False)),
-        (dict(find_unused_parameters=True), dict(usual, find_unused_parameters=True)),
-        (
-            dict(model_wrapper_cfg=dict(type='Mine', static_graph=True)),
-            dict(type='Mine', static_graph=True, device_ids=None),
-        ),
-    ]:
-        cfg = Config(dict(settings, launcher='pytorch', model=dict(type='MixSKDClassifier')))
-        distribute_on_cpu(cfg)
-        assert cfg.model_wrapper_cfg == wrapper
-
-
-def test_on_cpus_norms_are_not_synchronised(process_group):
-    norm = dict(type='SyncBN', requires_grad=True)
-    heads = [dict(norm_cfg=dict(norm)), dict(type='SyncBNHead')]
-    cfg = Config(dict(launcher='pytorch', sync_bn='torch', model=dict(norm_cfg=norm, backbone=dict(heads=heads))))
-    distribute_on_cpu(cfg)
-    assert 'sync_bn' not in cfg
-    assert cfg.model.norm_cfg == dict(type='BN', requires_grad=True)
-    assert cfg.model.backbone.heads == [dict(norm_cfg=dict(type='BN', requires_grad=True)), dict(type='SyncBNHead')]
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason='GPUs take another way')
 def test_the_launcher_pytorch_without_torchrun_is_refused(config, monkeypatch):
     monkeypatch.delenv('RANK', raising=False)
     with pytest.raises(InputError, match='--launcher pytorch found no RANK: expected to be started by torchrun'):
         load_config(parse(config, '--launcher', 'pytorch'))
-
-
-def test_on_cpus_synchronised_norms_become_plain_ones(monkeypatch):
-    monkeypatch.setattr(torch.distributed, 'is_initialized', lambda: True)
-    norm = dict(type='SyncBN', requires_grad=True)
-    model = dict(backbone=dict(norm_cfg=norm), heads=[dict(norm_cfg=dict(norm)), dict(norm_cfg=dict(type='GN'))])
-    cfg = Config(dict(model=model, launcher='pytorch', sync_bn='torch'))
-    distribute_on_cpu(cfg)
-    plain = dict(type='BN', requires_grad=True)
-    assert cfg.model.to_dict() == dict(
-        backbone=dict(norm_cfg=plain), heads=[dict(norm_cfg=plain), dict(norm_cfg=dict(type='GN'))]
-    )
-    assert 'sync_bn' not in cfg

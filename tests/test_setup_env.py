@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tiny import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[1]
 INPUTS = ('requirements/tested.txt', 'setup.py', 'mixskd_mm/compat.py', 'tools/setup_env.sh')
@@ -30,7 +31,7 @@ elif arguments[:2] == ['-m', 'pip']:
         print(*arguments[2:], file=calls)
     if (work / 'slow').exists():
         (work / 'pid').write_text(str(os.getpid()))
-        time.sleep(60)
+        time.sleep(3600)
     if (work / 'fail').exists() and (work / 'fail').read_text() in arguments:
         sys.exit('the reason in the log')
     if arguments[2] == 'wheel':
@@ -145,12 +146,12 @@ def test_a_failed_step_ends_in_one_line_and_can_be_tried_again(machine, step):
 def test_an_interrupt_ends_what_was_started_and_can_be_continued(machine):
     (machine.work / 'slow').touch()
     process = machine.start()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     pid = machine.work / 'pid'
     while not (pid.exists() and pid.read_text()) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.terminate()
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, err) == (130, 'set-up interrupted; the same command continues it\n')
     assert not psutil.pid_exists(int(pid.read_text())) or psutil.Process(int(pid.read_text())).status() == 'zombie'
 

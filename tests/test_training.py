@@ -70,7 +70,7 @@ def plain(tmp_path_factory):
 def averaging(work_dir, averaged=True, **options):
     cfg = tiny.make_config(work_dir, {'train_cfg.max_epochs': 3, 'train_cfg.val_interval': 3, **options})
     if averaged:
-        cfg.custom_hooks.append(dict(type='EMAHook', momentum=0.1, update_buffers=True))
+        cfg.custom_hooks = [dict(type='EMAHook', momentum=0.1, update_buffers=True)]
     return cfg
 
 
@@ -162,6 +162,11 @@ class CountGraphs(Hook):
         self.graphs.append(counters['stats']['unique_graphs'])
 
 
+def loss_terms(row):
+    """Without the accuracies, which one image changes that rounding classifies otherwise."""
+    return {name: value for name, value in row.items() if 'loss' in name}
+
+
 def test_a_compiled_step_learns_the_same_and_is_compiled_once(tmp_path):
     torch._dynamo.reset()
     counters.clear()
@@ -172,10 +177,11 @@ def test_a_compiled_step_learns_the_same_and_is_compiled_once(tmp_path):
     tiny.train(tiny.make_config(tmp_path / 'compiled', {**options, 'compile': dict(backend='eager')}), compiled, count)
     # lam and the pairs change in each iteration; the optimiser has its buffers after the first.
     assert count.graphs[0] > 0 and len(set(count.graphs[1:])) == 1
-    assert compiled.logs[0] == pytest.approx(plain.logs[0], rel=1e-4, abs=1e-6)
+    rows = [[loss_terms(row) for row in weights.logs] for weights in (plain, compiled)]
+    assert rows[1][0] == pytest.approx(rows[0][0], rel=1e-4, abs=1e-6)
     torch.testing.assert_close(compiled.vectors[1], plain.vectors[1], rtol=1e-3, atol=1e-5)
     # Rounding errors grow from step to step.
-    for expected, row in zip(plain.logs, compiled.logs, strict=True):
+    for expected, row in zip(*rows, strict=True):
         assert row == pytest.approx(expected, rel=1e-2, abs=1e-3)
 
 
@@ -212,10 +218,10 @@ def test_bfloat16_autocast_trains(tmp_path, plain):
 
 
 def test_all_norms_become_synchronised_ones(build_mixskd, make_batch):
-    images, samples = make_batch()
+    images, samples = make_batch(dtype=torch.float64)
     losses = []
     for convert in (lambda model: model, lambda model: convert_sync_batchnorm(model, 'torch')):
-        model = build_mixskd()
+        model = build_mixskd().double()
         norms = sum(isinstance(module, _BatchNorm) for module in model.modules())
         model = convert(model)
         torch.manual_seed(0)

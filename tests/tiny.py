@@ -31,6 +31,8 @@ from mixskd_mm.cli import exit_on_input_error
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMES = ('time', 'data_time', 'memory')
+# Seconds until something that takes some on an idle machine hangs for certain, however busy the machine is.
+PATIENCE = 1200
 
 names = (f'tiny{i}' for i in itertools.count())
 _folders: list[tempfile.TemporaryDirectory] = []
@@ -192,7 +194,7 @@ def run_tool(tool: str, *args, cwd: Path | str, env: dict | None = None) -> subp
     path = ROOT / 'tools' / tool
     start = [sys.executable, str(path)] if path.suffix == '.py' else ['bash', str(path)]
     return subprocess.run(
-        [*start, *map(str, args)], cwd=cwd, env=env or environment(), capture_output=True, text=True, timeout=300
+        [*start, *map(str, args)], cwd=cwd, env=env or environment(), capture_output=True, text=True, timeout=PATIENCE
     )
 
 

@@ -15,10 +15,10 @@ from mmengine.registry import DATASETS, init_default_scope
 from rich.progress import track
 from torch.utils.data import DataLoader
 
-from mixskd_mm.cli import Settings, cores, describe_input_error, exit_on_input_error, last_line, load_config
+from mixskd_mm.cli import Settings, cores, describe_input_error, exit_on_input_error, load_config
 from mixskd_mm.datasets.folders import check_dataset, plain_datasets, type_name
 from mixskd_mm.engine.recipe_check import describe
-from mixskd_mm.errors import InputError
+from mixskd_mm.errors import InputError, last_line
 
 LOADERS = {split: f'{split}_dataloader' for split in ('train', 'val', 'test')}
 
@@ -49,7 +49,7 @@ def main() -> None:
         '--cfg-options', nargs='+', action=Settings, metavar='KEY=VALUE', help='override settings of the config'
     )
     # What reading a config asks for besides, and nothing here uses.
-    parser.set_defaults(launcher='none', work_dir=None, local_rank=0)
+    parser.set_defaults(on=None, launcher='none', work_dir=None, local_rank=0)
     args = parser.parse_args()
     if args.samples != 'all' and not re.fullmatch('[1-9][0-9]*', args.samples):
         raise InputError(f'--samples {args.samples}: expected a number > 0, or all')

@@ -98,9 +98,8 @@ def main() -> None:
     runs, data_root = Path(args.work_dir).resolve(), str(Path(args.data_root).resolve())
     if not runs.is_dir() and any(path.exists() for path in (runs, *runs.parents) if not path.is_dir()):
         raise InputError(f'--work-dir {args.work_dir}: expected a folder, not a file')
-    jobs = list_jobs(
-        args.table, args.rows, args.nets, args.seeds, budget=budget, data_root=data_root, options=args.cfg_options
-    )
+    settings = dict(budget=budget, data_root=data_root, options=args.cfg_options)
+    jobs = list_jobs(ROOT / 'configs', args.table, args.rows, args.nets, args.seeds, **settings)
     if args.task is not None and not 0 <= args.task < len(jobs):
         raise InputError(f'--task {args.task}: expected 0 to {len(jobs) - 1}')
     command = [os.path.relpath(__file__), *without_how(sys.argv[1:])]
@@ -113,7 +112,7 @@ def main() -> None:
     else:
         results = run(jobs if args.task is None else [jobs[args.task]], runs, args.gpus)
     if args.task is None:
-        markdown, picture = write_report(args.table, jobs, results, budget, shlex.join(command), runs)
+        markdown, picture = write_report(args.table, jobs, results, budget, shlex.join(command), runs, ROOT / 'configs')
         print(f'\n{markdown.read_text()}\nWritten to {markdown} and {picture}')
 
 

@@ -1,15 +1,17 @@
 # What fine-tuning a pretrained backbone shares, whichever library it runs in.
 custom_imports = dict(imports=['mixskd_mm'], allow_failed_imports=False)
 
-custom_hooks = [
+# For default_hooks, which the other base of a config may have too: mmengine refuses the same key in two bases.
+downstream_hooks = dict(
+    runtime_info=dict(type='DeferredRuntimeInfoHook'),
     # Stops unless the backbone takes all of its tensors from model.backbone.init_cfg.
-    dict(type='BackboneWeightsHook'),
-    dict(type='RecipeCheckHook'),
-    dict(type='FiniteCheckpointHook'),
+    backbone_weights=dict(type='BackboneWeightsHook'),
+    recipe_check=dict(type='RecipeCheckHook'),
+    finite_checkpoint=dict(type='FiniteCheckpointHook'),
     # A detector or segmenter of other classes may be started from.
-    dict(type='CheckpointKeysHook', partial_start=True),
-    dict(type='ProvenanceHook'),
-]
+    checkpoint_keys=dict(type='CheckpointKeysHook', partial_start=True),
+    provenance=dict(type='ProvenanceHook'),
+)
 
 # A fixed seed: a resumed run needs the data order of the run that it continues.
 randomness = dict(seed=0)

@@ -9,14 +9,12 @@ default_hooks = dict(
     checkpoint=dict(interval=1, max_keep_ckpts=2),
     # On CPUs: memory that a step frees is used again by the next one.
     memory=dict(type='KeepFreedMemoryHook'),
+    epoch_seed=dict(type='EpochSeedHook'),
+    recipe_check=dict(type='RecipeCheckHook'),
+    finite_checkpoint=dict(type='FiniteCheckpointHook'),
+    checkpoint_keys=dict(type='CheckpointKeysHook'),
+    provenance=dict(type='ProvenanceHook'),
 )
-custom_hooks = [
-    dict(type='EpochSeedHook'),
-    dict(type='RecipeCheckHook'),
-    dict(type='FiniteCheckpointHook'),
-    dict(type='CheckpointKeysHook'),
-    dict(type='ProvenanceHook'),
-]
 
 # A fixed seed: a resumed run needs the data order of the run that it continues.
 randomness = dict(seed=0)

@@ -2,13 +2,13 @@ _base_ = 'downstream_runtime.py'
 
 default_scope = 'mmseg'
 default_hooks = dict(
-    runtime_info=dict(type='DeferredRuntimeInfoHook'),
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=4000, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='SegVisualizationHook'),
+    **_base_.downstream_hooks,
 )
 env_cfg = dict(
     cudnn_benchmark=True,

@@ -11,7 +11,4 @@ model = dict(
         )
     )
 )
-default_hooks = dict(
-    runtime_info=dict(type='DeferredRuntimeInfoHook'),
-    checkpoint=dict(max_keep_ckpts=2),
-)
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=2), **_base_.downstream_hooks)

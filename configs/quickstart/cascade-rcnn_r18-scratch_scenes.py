@@ -115,12 +115,10 @@ default_hooks = dict(
     runtime_info=dict(type='DeferredRuntimeInfoHook'),
     logger=dict(interval=12),
     checkpoint=dict(interval=16),
+    epoch_seed=dict(type='EpochSeedHook'),
+    recipe_check=dict(type='RecipeCheckHook'),
+    finite_checkpoint=dict(type='FiniteCheckpointHook'),
+    checkpoint_keys=dict(type='CheckpointKeysHook', partial_start=True),
+    backbone_weights=dict(type='BackboneWeightsHook'),
 )
-custom_hooks = [
-    dict(type='EpochSeedHook'),
-    dict(type='RecipeCheckHook'),
-    dict(type='FiniteCheckpointHook'),
-    dict(type='CheckpointKeysHook', partial_start=True),
-    dict(type='BackboneWeightsHook'),
-]
 randomness = dict(seed=0)

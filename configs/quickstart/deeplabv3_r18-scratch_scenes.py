@@ -110,13 +110,11 @@ default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=300),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='SegVisualizationHook'),
+    recipe_check=dict(type='RecipeCheckHook'),
+    finite_checkpoint=dict(type='FiniteCheckpointHook'),
+    checkpoint_keys=dict(type='CheckpointKeysHook', partial_start=True),
+    backbone_weights=dict(type='BackboneWeightsHook'),
 )
-custom_hooks = [
-    dict(type='RecipeCheckHook'),
-    dict(type='FiniteCheckpointHook'),
-    dict(type='CheckpointKeysHook', partial_start=True),
-    dict(type='BackboneWeightsHook'),
-]
 env_cfg = dict(cudnn_benchmark=False, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0))
 visualizer = dict(type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer')
 log_processor = dict(by_epoch=False)

@@ -12,24 +12,26 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from mixskd_mm.errors import InputError
+from mixskd_mm.models.methods.dcm import peer_config
 from mixskd_mm.version import __version__
 
 from .config_text import literal_config
-from .parts import predicting
+from .parts import PEER, network_part
 from .safe_load import load_local_checkpoint
 from .write import write_checked
 
 
-def training_state(checkpoint: dict, source: str, ema: bool = False) -> dict[str, Tensor]:
+def training_state(checkpoint: dict, source: str, ema: bool = False, network: int = 0) -> dict[str, Tensor]:
     """Weights of the plain classifier in a training checkpoint.
 
     Args:
         checkpoint (dict): As mmengine saves it.
         source (str): Its file, for messages.
         ema (bool): Take the exponential moving average of the weights instead of the weights. Defaults to False.
+        network (int): Which network of a checkpoint that holds two (DCM), 0 or 1. Defaults to 0.
 
     Raises:
-        InputError: if there is no average, or no backbone.
+        InputError: if there is no average, no backbone or no such network.
     """
     state = checkpoint.get('state_dict', checkpoint)
     if ema and 'ema_state_dict' not in checkpoint:
@@ -38,16 +40,19 @@ def training_state(checkpoint: dict, source: str, ema: bool = False) -> dict[str
         # EMAHook saves the average as state_dict, and the weights that are trained as the other one.
         trained = checkpoint['ema_state_dict']
         state = {key: trained.get(f'module.{key}', value) for key, value in state.items()}
-    state = predicting(state)
+    state = network_part(state, network)
     if not any(key.startswith('backbone.') for key in state):
-        raise InputError(
-            f'checkpoint {source} has no backbone.* weights: expected one that a classifier was trained to'
-        )
+        prefix, expected = [('', 'one that a classifier was trained to'), (PEER, 'one of two networks, as DCM has')][
+            network
+        ]
+        raise InputError(f'checkpoint {source} has no {prefix}backbone.* weights: expected {expected}')
     return state
 
 
-def model_config(checkpoint: dict, source: str) -> dict:
+def model_config(checkpoint: dict, source: str, network: int = 0) -> dict:
     """Config of the plain classifier that the checkpoint belongs to, from the run's config that it carries.
+
+    ``network`` is as in :func:`training_state`.
 
     Raises:
         InputError: if it carries none, or its model is no classifier (a detector, a segmenter).
@@ -63,7 +68,7 @@ def model_config(checkpoint: dict, source: str) -> dict:
         raise InputError(
             f'checkpoint {source} holds a {model.get("type", "model without a name")}: expected an image classifier'
         )
-    parts = {key: model.get(key) for key in ('backbone', 'neck', 'head')}
+    parts = peer_config(model) if network == 1 else {key: model.get(key) for key in ('backbone', 'neck', 'head')}
     parts['backbone'].pop('init_cfg', None)
     return dict(type='ImageClassifier', **parts)
 
@@ -200,7 +205,14 @@ def load_exported(path: str, format: str, classifier: nn.Module, config: dict) -
 FORMATS = ('mm', 'torchvision', 'timm', 'safetensors')
 
 
-def export(checkpoint_file: str, out: str, format: str = 'mm', ema: bool = False, metrics: dict | None = None) -> int:
+def export(
+    checkpoint_file: str,
+    out: str,
+    format: str = 'mm',
+    ema: bool = False,
+    metrics: dict | None = None,
+    network: int = 0,
+) -> int:
     """Write the classifier in a training checkpoint to ``out``; read it back and compare outputs before it gets its name.
 
     Args:
@@ -210,16 +222,20 @@ def export(checkpoint_file: str, out: str, format: str = 'mm', ema: bool = False
             ``timm`` (their names, classifier included) or ``safetensors`` (mm's names). Defaults to ``mm``.
         ema (bool): Export the averaged weights of a run with ``EMAHook``. Defaults to False.
         metrics (dict[str, float], optional): Measured accuracy, to be noted in the file where the format has a place.
+        network (int): Which network of a checkpoint that holds two (DCM), 0 or 1. Defaults to 0.
 
     Returns:
         int: Number of tensors written.
 
     Raises:
-        InputError: if the checkpoint is no classifier's or the format has no counterpart of its architecture.
+        InputError: if the checkpoint is no classifier's or has no such network, or the format has no counterpart of its
+            architecture.
     """
+    if network not in (0, 1):
+        raise InputError(f'network={network!r}: expected 0, or 1 for the second of two networks that DCM trains')
     checkpoint = load_local_checkpoint(checkpoint_file, map_location='cpu')
-    state = training_state(checkpoint, checkpoint_file, ema)
-    config = model_config(checkpoint, checkpoint_file)
+    state = training_state(checkpoint, checkpoint_file, ema, network)
+    config = model_config(checkpoint, checkpoint_file, network)
     classifier = build_classifier(config, state, checkpoint_file)
 
     @torch.no_grad()

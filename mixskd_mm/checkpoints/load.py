@@ -19,8 +19,8 @@ def load_weights(model: nn.Module, checkpoint: str) -> None:
     """
     source = f'checkpoint {checkpoint}'
     loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
-    found = predicting(without_wrapper(loaded.get('state_dict', loaded)))
-    needed = predicting(model.state_dict())
+    found = predicting(without_wrapper(loaded.get('state_dict', loaded)), model)
+    needed = predicting(model.state_dict(), model)
     check_keys(shapes(needed), shapes(found), source, type(model).__name__)
     unexpected = [name for name in found if name not in needed]
     if unexpected:

@@ -11,6 +11,9 @@ from torch import nn
 # What an image classifier predicts with. Whatever else it has, only its training needs.
 PREDICTING = ('backbone.', 'neck.', 'head.')
 
+# The second network of a classifier that trains two (DCM), a plain classifier itself.
+PEER = 'peer.'
+
 # What only detectors, segmenters and the like have.
 FOREIGN = (
     'auxiliary_head.',
@@ -32,15 +35,23 @@ def without_wrapper(state: Mapping[str, Value]) -> dict[str, Value]:
     return {name.removeprefix('module.'): value for name, value in state.items()}
 
 
-def predicting(state: Mapping[str, Value]) -> dict[str, Value]:
-    """The part of a classifier's ``state`` that it predicts with."""
-    return {name: value for name, value in state.items() if name.startswith(PREDICTING)}
+def predicting(state: Mapping[str, Value], model: nn.Module | None = None) -> dict[str, Value]:
+    """The part of a classifier's ``state`` that it predicts with; ``model`` may say what that is (``predicting``)."""
+    prefixes = getattr(model, 'predicting', PREDICTING)
+    return {name: value for name, value in state.items() if name.startswith(prefixes)}
 
 
 def predicting_names(model: nn.Module) -> list[str]:
     """Names of the tensors that ``model`` predicts with: all, unless it is an image classifier."""
     state = model.state_dict()
-    return list(predicting(state) if isinstance(model, ImageClassifier) else state)
+    return list(predicting(state, model) if isinstance(model, ImageClassifier) else state)
+
+
+def network_part(state: Mapping[str, Value], network: int) -> dict[str, Value]:
+    """The part of ``state`` with which network 0, or 1 of two, predicts, under the names of a plain classifier."""
+    if network == 1:
+        state = {name.removeprefix(PEER): value for name, value in state.items() if name.startswith(PEER)}
+    return predicting(state)
 
 
 def foreign_parts(names: Iterable[str]) -> list[str]:

@@ -32,6 +32,9 @@ class CheckpointKeysHook(Hook):
         InputError: naming the file, how many tensors do not match and the first of them, or what else is missing.
     """
 
+    # Before EMAHook (NORMAL), which exchanges the weights of a checkpoint, or fails where this hook explains.
+    priority = 'HIGH'
+
     def __init__(self, partial_start: bool = False) -> None:
         self.partial_start = partial_start
 

@@ -22,7 +22,7 @@ class EpochSeedHook(Hook):
     """
 
     # Before DataLoader workers start, and before any hook that draws.
-    priority = 'VERY_HIGH'
+    priority = 'HIGHEST'
 
     def before_train_epoch(self, runner) -> None:
         sequence = np.random.SeedSequence([runner.seed, get_rank(), runner.epoch])

@@ -19,7 +19,8 @@ class FiniteCheckpointHook(Hook):
         InputError: naming the first such tensors, before anything is written.
     """
 
-    priority = 'VERY_HIGH'
+    # After RuntimeInfoHook (VERY_HIGH, 10): DeferredRuntimeInfoHook names the bad loss.
+    priority = 20
 
     def after_train_epoch(self, runner) -> None:
         check_finite(unwrap(runner.model).state_dict(), runner.iter)

@@ -98,7 +98,7 @@ def load_models(args: argparse.Namespace) -> list[LoadedClassifier]:
     torch.backends.cudnn.deterministic = True
     classifiers = []
     for name, config, checkpoint in zip(names, configs, checkpoints, strict=True):
-        run = dict(config=config, cfg_options=args.cfg_options, launcher='none', local_rank=0, work_dir=None)
+        run = dict(config=config, on=None, cfg_options=args.cfg_options, launcher='none', local_rank=0, work_dir=None)
         cfg = load_config(argparse.Namespace(**run))
         classifiers.append(load_classifier(name, cfg, checkpoint, device, args.images))
         if not torch.equal(classifiers[-1].labels, classifiers[0].labels):

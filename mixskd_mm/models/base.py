@@ -13,6 +13,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from mixskd_mm.checkpoints.parts import PREDICTING
 from mixskd_mm.errors import InputError
 
 from .losses import cross_entropy
@@ -45,6 +46,8 @@ class SelfDistillationClassifier(ImageClassifier):
 
     # Whether the method mixes images: 'never', 'always', or 'optional', if its preprocessor is a MixupDataPreprocessor.
     mixing = 'never'
+    # How the names of the tensors begin that ``predict`` and ``tensor`` use.
+    predicting = PREDICTING
 
     def __init__(
         self,
@@ -133,6 +136,8 @@ class SelfDistillationClassifier(ImageClassifier):
         losses, logs = self.losses(inputs, labels, mixture, data_samples)
         if mixture is not None:
             logs = {'lam': mixture.lam.mean(), **logs}
+            if mixture.choice is not None:
+                logs['mixture'] = mixture.choice
         self.logs = logs
         return losses
 

@@ -140,6 +140,19 @@ def make_branch(
     return AuxiliaryBranch(backbone, start, num_classes, head_init_cfg, stages, channels)
 
 
+def copy_or_make_branch(
+    backbone: nn.Module,
+    start: int,
+    stages: list[tuple[int, ...]] | None,
+    num_classes: int,
+    head_init_cfg: dict | None = None,
+) -> AuxiliaryBranch:
+    """The branch after stage ``start``: with ``stages`` as in ``Layout``, or, if None, with copies of the backbone's."""
+    if stages is None:
+        return AuxiliaryBranch(backbone, start, num_classes, head_init_cfg)
+    return make_branch(backbone, (start, stages), num_classes, head_init_cfg)
+
+
 class APFC(BaseModule):
     """The control "APFC" of the supplement's section 2.2: average pooling to 4 x 4, and a fully connected layer.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 
 import torch
@@ -47,6 +48,24 @@ def stage_names(backbone: nn.Module) -> list[str]:
             'expected at least two stages and that the last one feeds the classifier'
         )
     return names
+
+
+def check_stages(
+    name: str, stages: Sequence[int], num_stages: int, at_least: int = 0, hidden: bool = False
+) -> tuple[int, ...]:
+    """``at_least`` different stages, 1-based; with ``hidden``, the last one of ``num_stages`` is none of them.
+
+    Raises:
+        InputError: naming the argument ``name``, if they are anything else.
+    """
+    stages = tuple(stages) if isinstance(stages, Sequence) and not isinstance(stages, str) else (stages,)
+    last, meaning = (num_stages - 1, 'hidden stages') if hidden else (num_stages, 'stages')
+    in_range = all(type(stage) is int and 1 <= stage <= last for stage in stages)
+    if not in_range or len(stages) < at_least or len(set(stages)) < len(stages):
+        raise InputError(
+            f'{name}={stages!r}: expected different stages from 1 to {last}, the number of {meaning} of the backbone'
+        )
+    return stages
 
 
 def stage_outputs(backbone: nn.Module, images: Tensor, stem: bool = False) -> tuple[Tensor, ...]:

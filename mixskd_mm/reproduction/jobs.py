@@ -10,12 +10,13 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mixskd_mm.cli import merge_options, read_config
+from mixskd_mm.configs import merge_options, read_config
 from mixskd_mm.errors import InputError
 from mixskd_mm.tool_runs import last_checkpoint
 
 from .budget import Budget
-from .tables import R50, TABLES, TRANSFER, Table, config_file
+from .cells import config_file, find_row, is_trainable, recipe
+from .tables import R50, TABLES, TRANSFER, Row
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,13 @@ class Job:
     options: Mapping[str, object] = field(default_factory=dict, hash=False)
 
     @property
+    def entry(self) -> Row:
+        """What the table says of the row."""
+        return find_row(TABLES[self.table], self.row)
+
+    @property
     def title(self) -> str:
-        table = TABLES[self.table]
-        return f'{table.rows[self.row].name}, {table.columns[self.column]}, seed {self.seed}'
+        return f'{self.entry.name}, {TABLES[self.table].columns[self.column]}, seed {self.seed}'
 
     @property
     def gpus(self) -> int:
@@ -53,11 +58,10 @@ class Job:
     @property
     def folder(self) -> Path:
         """Work directory below that of all runs. Tables that train the same thing share it."""
-        row = TABLES[self.table].rows[self.row]
-        name = Path(config_file(row.config, self.column)).stem
+        name = Path(config_file(self.entry.config, self.column)).stem
         if self.column in TRANSFER:
-            name = f'{name}-{row.config}'
-        if row.overrides:
+            name = f'{name}-{self.entry.config}'
+        if self.entry.overrides:
             name = f'{name}-{self.table}-{self.row}'
         budget = '' if self.budget == Budget() else f'-{self.budget.epochs:g}-epochs-1of{self.budget.subset}'
         return Path(name + budget, f'seed{self.seed}')
@@ -84,9 +88,8 @@ class Job:
             configs (Path): The repository's ``configs/``.
             runs (Path): Where the work directories of all runs are.
         """
-        row = TABLES[self.table].rows[self.row]
-        cfg = copy.deepcopy(read_once(str(configs / config_file(row.config, self.column))))
-        cfg.merge_from_dict(dict(row.overrides))
+        cfg = copy.deepcopy(read_once(*recipe(configs, self.entry.config, self.column)))
+        cfg.merge_from_dict(dict(self.entry.overrides))
         self.budget.apply(cfg)
         cfg.randomness.seed = self.seed
         for key in ('train_dataloader', 'val_dataloader', 'test_dataloader', 'val_evaluator', 'test_evaluator'):
@@ -115,6 +118,7 @@ def move_data(settings: dict | list, root: str) -> None:
 
 
 def list_jobs(
+    configs: Path,
     table: str,
     rows: list[str] | None = None,
     columns: list[str] | None = None,
@@ -124,20 +128,23 @@ def list_jobs(
     """All jobs of (a part of) a table, one seed after another.
 
     Args:
+        configs (Path): The repository's ``configs/``.
         table (str): Name of the table.
-        rows (list[str], optional): Its rows to train. Defaults to None: all that have a config.
+        rows (list[str], optional): Its rows to train, or other methods that have a config. Defaults to None: all of its
+            rows that have one.
         columns (list[str], optional): Its columns to train. Defaults to None: those that the paper has.
         seeds (int): The seeds are 0, 1, ..., seeds - 1. Defaults to 3.
         settings: Further arguments of :class:`Job`.
 
     Raises:
-        InputError: naming an unknown table, row or column, or a row that is only quoted.
+        InputError: naming an unknown table, row or column, or a row without a config.
     """
     if table not in TABLES:
         raise InputError(f'table {table!r}: expected one of {", ".join(TABLES)}')
     if seeds < 1:
         raise InputError(f'--seeds {seeds}: expected at least 1')
-    trainable = [name for name, row in TABLES[table].rows.items() if row.config]
+    names = dict.fromkeys([*TABLES[table].rows, *(rows or [])])
+    trainable = [name for name in names if is_trainable(configs, find_row(TABLES[table], name))]
     check_names('--rows', rows or [], trainable)
     check_names('--nets', columns or [], list(TABLES[table].columns))
     jobs = [
@@ -145,7 +152,7 @@ def list_jobs(
         for seed in range(seeds)
         for column in dict.fromkeys(columns or TABLES[table].default_columns)
         for row in dict.fromkeys(rows or trainable)
-        if exists(TABLES[table], row, column)
+        if exists(find_row(TABLES[table], row), column)
     ]
     if not jobs:
         raise InputError(f'--rows {" ".join(rows)} --nets {" ".join(columns)}: only r18 and r50 have a fourth stage')
@@ -159,9 +166,9 @@ def check_names(option: str, names: list[str], known: list[str]) -> None:
         raise InputError(f'{option} {" ".join(unknown)}: expected some of {" ".join(known)}')
 
 
-def exists(table: Table, row: str, column: str) -> bool:
+def exists(row: Row, column: str) -> bool:
     """Whether the row makes sense there: only ResNets have a fourth stage."""
-    stages = table.rows[row].overrides.get('model.teacher_stages', [1])
+    stages = row.overrides.get('model.teacher_stages', [1])
     return max(stages) <= (4 if column in ('r18', *R50) else 3)
 
 

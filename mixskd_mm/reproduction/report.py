@@ -12,6 +12,7 @@ matplotlib.use('Agg')
 from matplotlib import pyplot as plt
 
 from .budget import Budget
+from .cells import find_row, is_trainable
 from .jobs import Job, metrics_of
 from .tables import TABLES, Table
 
@@ -44,14 +45,16 @@ def shown_columns(table: Table, columns: list[str]) -> list[tuple[str, str, str]
     return [(table.columns[column], column, column) for column in columns]
 
 
-def table_rows(name: str, column: str, number: str, results: dict[Job, dict], rows: list[str]) -> list[tuple[str, ...]]:
-    """The rows of one column: those of ``rows``, measured or not, and those that the paper only quotes or compares with."""
+def table_rows(
+    name: str, column: str, number: str, results: dict[Job, dict], rows: list[str], configs: Path
+) -> list[tuple[str, ...]]:
+    """The rows of one column: those of ``rows``, measured or not, and the paper's numbers of those without a config."""
     table, lines = TABLES[name], []
-    for key, row in table.rows.items():
+    for key in dict.fromkeys([*table.rows, *rows]):
+        row = find_row(table, key)
         paper = row.paper.get(number, '') if column in table.default_columns else ''
-        if row.config is None:
-            if paper:
-                lines.append((row.name, 'quoted only', paper, '-', '-'))
+        if paper and not is_trainable(configs, row):
+            lines.append((row.name, 'quoted only', paper, '-', '-'))
         elif key in rows:
             jobs = sorted((job for job in results if (job.row, job.column) == (key, column)), key=lambda job: job.seed)
             values = [metrics_of(job, results[job]['metrics'])[number] for job in jobs]
@@ -61,7 +64,7 @@ def table_rows(name: str, column: str, number: str, results: dict[Job, dict], ro
 
 
 def write_report(
-    name: str, jobs: list[Job], results: dict[Job, dict], budget: Budget, command: str, folder: Path
+    name: str, jobs: list[Job], results: dict[Job, dict], budget: Budget, command: str, folder: Path, configs: Path
 ) -> tuple[Path, Path]:
     """Write ``<name>.md`` and ``<name>.png`` and return their paths.
 
@@ -72,12 +75,13 @@ def write_report(
         budget (Budget): How much of the recipes was trained.
         command (str): The command that does it again.
         folder (Path): Where the files go.
+        configs (Path): The repository's ``configs/``: rows without a config there are only quoted.
     """
     table = TABLES[name]
     title = table.title if budget == Budget() else f'{table.title}, scaled down to {budget}'
     columns, rows = (list(dict.fromkeys(getattr(job, part) for job in jobs)) for part in ('column', 'row'))
     parts = [
-        (heading, table_rows(name, column, number, results, rows))
+        (heading, table_rows(name, column, number, results, rows, configs))
         for heading, column, number in shown_columns(table, columns)
     ]
     code = sorted({result['code'] for result in results.values()})

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 
 from mixskd_mm.checkpoints.write import write_text
-from mixskd_mm.cli import read_config
+from mixskd_mm.configs import read_config
 from mixskd_mm.errors import InputError
 from mixskd_mm.tool_runs import last_checkpoint, run_tool
 

@@ -30,14 +30,14 @@ class Row:
 
     Args:
         name (str): As the paper names it.
-        config (str, optional): Method in a config's file name, e.g. ``mixskd``; None for a row that is only quoted.
+        config (str): Method in a config's file name, e.g. ``mixskd``. Without such a config the row is only quoted.
         overrides (Mapping): What the row changes in that config, ``{'model.temperature': 1.0}``.
         paper (Mapping): Its numbers in the paper, ``'80.32 ± 0.13'``, by column or, in a table with several numbers a run,
             by what the table calls them; ``*`` marks one that the paper quotes from the method's own paper.
     """
 
     name: str
-    config: str | None = None
+    config: str
     overrides: Mapping[str, object] = field(default_factory=dict)
     paper: Mapping[str, str] = field(default_factory=dict)
 
@@ -64,21 +64,11 @@ class Table:
     attack: bool = False
 
 
-def config_file(method: str, column: str) -> str:
-    """Path below ``configs/``. What is fine-tuned has one config whatever pretrained it."""
-    if column in CIFAR_NETS:
-        return f'cifar100/{method}_{column}_cifar100.py'
-    if column in FINE_GRAINED:
-        return f'fine_grained/{method}_r18_{column}.py'
-    if column == 'coco':
-        return 'detection/cascade-rcnn_r50-baseline-pre_fpn_1x_coco.py'
-    if column in TRANSFER:
-        return f'segmentation/deeplabv3-paper_r50-d8-baseline-pre_8xb2-40k_{column}-512x512.py'
-    return f'{method}_{column}_imagenet.py'
+def row(name: str, config: str, columns: Mapping[str, str], numbers: str = '', **overrides) -> Row:
+    """A row whose ``numbers`` are the paper's, one a column, separated by ``|``; none for a row that it does not have.
 
-
-def row(name: str, config: str | None, columns: Mapping[str, str], numbers: str = '', **overrides) -> Row:
-    """A row whose ``numbers`` are the paper's, one a column, separated by ``|``; none for a row that it does not have."""
+    ``overrides`` are arguments of the model in this table: what a method has otherwise on these data goes here.
+    """
     paper = dict(zip(columns, map(str.strip, numbers.split('|')), strict=True)) if numbers else {}
     return Row(name, config, {f'model.{key}': value for key, value in overrides.items()}, paper)
 
@@ -98,6 +88,9 @@ def loss_row(name: str, number: str, *terms: str) -> Row:
     return row(name, 'mixskd', R50, number, **off)
 
 
+# The authors' for images of 224 px.
+FRSKD_224 = dict(self_teacher=dict(width=1, depth=1))
+
 TABLES = {
     'table1': Table(
         'Table 1: top-1 accuracy (%) on CIFAR-100',
@@ -106,13 +99,15 @@ TABLES = {
             'baseline': row(
                 'Baseline', 'baseline', CIFAR_NETS, '76.24 ± 0.07 | 72.24 ± 0.29 | 74.61 ± 0.24 | 75.58 ± 0.30'
             ),
-            'ddgsd': row('DDGSD', None, CIFAR_NETS, '76.61 ± 0.47 | 72.46 ± 0.05 | 75.87 ± 0.30 | 76.50 ± 0.18'),
-            'dks': row('DKS', None, CIFAR_NETS, '78.64 ± 0.25 | 73.73 ± 0.22 | 74.94 ± 0.60 | 78.04 ± 0.16'),
-            'byot': row('BYOT', None, CIFAR_NETS, '77.88 ± 0.19 | 72.97 ± 0.34 | 75.49 ± 0.16 | 76.81 ± 0.64'),
-            'sad': row('SAD', None, CIFAR_NETS, '76.40 ± 0.17 | 72.62 ± 0.17 | 74.77 ± 0.12 | 75.86 ± 0.57'),
-            'tf-kd': row('Tf-KD', None, CIFAR_NETS, '76.61 ± 0.34 | 72.66 ± 0.21 | 74.68 ± 0.17 | 75.84 ± 0.23'),
-            'cs-kd': row('CS-KD', None, CIFAR_NETS, '78.01* ± 0.13 | 73.23 ± 0.33 | 75.02 ± 0.37 | 76.36 ± 0.30'),
-            'frskd': row('FRSKD', None, CIFAR_NETS, '77.71* ± 0.14 | 73.27* ± 0.45 | 74.91 ± 0.36 | 77.26 ± 0.11'),
+            'ddgsd': row('DDGSD', 'ddgsd', CIFAR_NETS, '76.61 ± 0.47 | 72.46 ± 0.05 | 75.87 ± 0.30 | 76.50 ± 0.18'),
+            'dks': row('DKS', 'dks', CIFAR_NETS, '78.64 ± 0.25 | 73.73 ± 0.22 | 74.94 ± 0.60 | 78.04 ± 0.16'),
+            'byot': row('BYOT', 'byot', CIFAR_NETS, '77.88 ± 0.19 | 72.97 ± 0.34 | 75.49 ± 0.16 | 76.81 ± 0.64'),
+            'sad': row('SAD', 'sad', CIFAR_NETS, '76.40 ± 0.17 | 72.62 ± 0.17 | 74.77 ± 0.12 | 75.86 ± 0.57'),
+            'tf-kd': row('Tf-KD', 'tf-kd', CIFAR_NETS, '76.61 ± 0.34 | 72.66 ± 0.21 | 74.68 ± 0.17 | 75.84 ± 0.23'),
+            'cs-kd': row('CS-KD', 'cs-kd', CIFAR_NETS, '78.01* ± 0.13 | 73.23 ± 0.33 | 75.02 ± 0.37 | 76.36 ± 0.30'),
+            'frskd': row('FRSKD', 'frskd', CIFAR_NETS, '77.71* ± 0.14 | 73.27* ± 0.45 | 74.91 ± 0.36 | 77.26 ± 0.11'),
+            'ps-kd': row('PS-KD', 'ps-kd', CIFAR_NETS),
+            'bake': row('BAKE', 'bake', CIFAR_NETS),
             'cutout': row('Cutout', 'cutout', CIFAR_NETS, '76.66 ± 0.42 | 73.66 ± 0.18 | 75.45 ± 0.33 | 76.63 ± 0.15'),
             'mixup': row('Mixup', 'mixup', CIFAR_NETS, '78.68 ± 0.12 | 73.60 ± 0.59 | 75.55 ± 0.81 | 77.89 ± 0.18'),
             'manifoldmixup': row(
@@ -132,10 +127,10 @@ TABLES = {
                 'Random Erase', 'randomerasing', CIFAR_NETS, '76.75 ± 0.33 | 74.04 ± 0.11 | 75.52 ± 0.46 | 77.38 ± 0.14'
             ),
             'cs-kd+mixup': row(
-                'CS-KD+Mixup', None, CIFAR_NETS, '79.60* ± 0.31 | 73.82 ± 0.18 | 76.32 ± 0.37 | 78.03 ± 0.44'
+                'CS-KD+Mixup', 'cs-kd-mixup', CIFAR_NETS, '79.60* ± 0.31 | 73.82 ± 0.18 | 76.32 ± 0.37 | 78.03 ± 0.44'
             ),
             'frskd+mixup': row(
-                'FRSKD+Mixup', None, CIFAR_NETS, '78.74* ± 0.19 | 73.67 ± 0.36 | 75.56 ± 0.07 | 78.23 ± 0.22'
+                'FRSKD+Mixup', 'frskd-mixup', CIFAR_NETS, '78.74* ± 0.19 | 73.67 ± 0.36 | 75.56 ± 0.07 | 78.23 ± 0.22'
             ),
             'mixskd': row('MixSKD', 'mixskd', CIFAR_NETS, '80.32 ± 0.13 | 74.89 ± 0.27 | 76.85 ± 0.19 | 78.57 ± 0.19'),
         },
@@ -152,32 +147,41 @@ TABLES = {
                 '57.48 ± 0.45 | 66.83 ± 0.29 | 57.81 ± 1.42 | 83.50 ± 0.24 | 77.07 ± 0.26',
             ),
             'ddgsd': row(
-                'DDGSD', None, FINE_GRAINED, '56.89 ± 0.42 | 69.24 ± 0.84 | 56.46 ± 0.59 | 85.04 ± 0.11 | 74.91 ± 0.97'
+                'DDGSD',
+                'ddgsd',
+                FINE_GRAINED,
+                '56.89 ± 0.42 | 69.24 ± 0.84 | 56.46 ± 0.59 | 85.04 ± 0.11 | 74.91 ± 0.97',
             ),
             'dks': row(
-                'DKS', None, FINE_GRAINED, '63.72 ± 0.21 | 71.07 ± 0.07 | 61.50 ± 0.12 | 86.13 ± 0.31 | 79.69 ± 0.31'
+                'DKS', 'dks', FINE_GRAINED, '63.72 ± 0.21 | 71.07 ± 0.07 | 61.50 ± 0.12 | 86.13 ± 0.31 | 79.69 ± 0.31'
             ),
             'byot': row(
-                'BYOT', None, FINE_GRAINED, '61.77 ± 0.43 | 69.58 ± 0.20 | 59.03 ± 0.42 | 85.36 ± 0.18 | 79.32 ± 0.45'
+                'BYOT', 'byot', FINE_GRAINED, '61.77 ± 0.43 | 69.58 ± 0.20 | 59.03 ± 0.42 | 85.36 ± 0.18 | 79.32 ± 0.45'
             ),
             'sad': row(
-                'SAD', None, FINE_GRAINED, '55.51 ± 0.67 | 66.10 ± 0.08 | 57.46 ± 0.79 | 82.94 ± 0.22 | 73.62 ± 0.68'
+                'SAD', 'sad', FINE_GRAINED, '55.51 ± 0.67 | 66.10 ± 0.08 | 57.46 ± 0.79 | 82.94 ± 0.22 | 73.62 ± 0.68'
             ),
             'tf-kd': row(
-                'Tf-KD', None, FINE_GRAINED, '57.44 ± 0.25 | 66.57 ± 0.33 | 57.51 ± 0.86 | 83.59 ± 0.49 | 76.76 ± 0.34'
+                'Tf-KD',
+                'tf-kd',
+                FINE_GRAINED,
+                '57.44 ± 0.25 | 66.57 ± 0.33 | 57.51 ± 0.86 | 83.59 ± 0.49 | 76.76 ± 0.34',
             ),
             'cs-kd': row(
                 'CS-KD',
-                None,
+                'cs-kd',
                 FINE_GRAINED,
                 '66.72* ± 0.99 | 69.15* ± 0.28 | 59.55* ± 0.45 | 86.87 ± 0.04 | 80.92 ± 0.44',
             ),
             'frskd': row(
                 'FRSKD',
-                None,
+                'frskd',
                 FINE_GRAINED,
                 '65.39* ± 0.13 | 70.77* ± 0.20 | 61.74* ± 0.67 | 84.73 ± 0.03 | 78.85 ± 0.55',
+                **FRSKD_224,
             ),
+            'ps-kd': row('PS-KD', 'ps-kd', FINE_GRAINED),
+            'bake': row('BAKE', 'bake', FINE_GRAINED),
             'mixup': row(
                 'Mixup',
                 'mixup',
@@ -186,15 +190,16 @@ TABLES = {
             ),
             'cs-kd+mixup': row(
                 'CS-KD+Mixup',
-                None,
+                'cs-kd-mixup',
                 FINE_GRAINED,
                 '69.29* ± 0.64 | 70.07* ± 0.14 | 60.35* ± 0.85 | 87.10 ± 0.30 | 81.13 ± 0.45',
             ),
             'frskd+mixup': row(
                 'FRSKD+Mixup',
-                None,
+                'frskd-mixup',
                 FINE_GRAINED,
                 '67.98* ± 0.58 | 71.64* ± 0.29 | 62.11* ± 0.81 | 86.25 ± 0.33 | 79.97 ± 0.58',
+                **FRSKD_224,
             ),
             'mixskd': row(
                 'MixSKD',
@@ -212,8 +217,8 @@ TABLES = {
             'baseline': row('ResNet-50', 'baseline', TOP1_AND_TOP5, '77.08 | 93.20'),
             'mixup': row('+Mixup', 'mixup', TOP1_AND_TOP5, '77.51 | 93.72'),
             'manifoldmixup': row('+Manifold Mixup', 'manifoldmixup', TOP1_AND_TOP5, '77.43 | 93.68'),
-            'frskd': row('+FRSKD', None, TOP1_AND_TOP5, '76.92 | 92.96'),
-            'frskd+mixup': row('+FRSKD+Mixup', None, TOP1_AND_TOP5, '77.79 | 93.64'),
+            'frskd': row('+FRSKD', 'frskd', TOP1_AND_TOP5, '76.92 | 92.96', **FRSKD_224),
+            'frskd+mixup': row('+FRSKD+Mixup', 'frskd-mixup', TOP1_AND_TOP5, '77.79 | 93.64', **FRSKD_224),
             'mixskd': row('+MixSKD', 'mixskd', TOP1_AND_TOP5, '78.76 | 94.40'),
         },
         tuple(R50),
@@ -226,8 +231,8 @@ TABLES = {
             'baseline': row('ResNet-50', 'baseline', TRANSFER, '41.0 | 77.09 | 39.72 | 34.08'),
             'mixup': row('+Mixup', 'mixup', TRANSFER, '41.1 | 76.71 | 39.69 | 33.38'),
             'manifoldmixup': row('+Manifold Mixup', 'manifoldmixup', TRANSFER, '40.8 | 75.62 | 38.07 | 32.82'),
-            'frskd': row('+FRSKD', None, TRANSFER, '40.9 | 77.10 | 39.48 | 33.63'),
-            'frskd+mixup': row('+FRSKD+Mixup', None, TRANSFER, '41.0 | 76.61 | 39.39 | 33.54'),
+            'frskd': row('+FRSKD', 'frskd', TRANSFER, '40.9 | 77.10 | 39.48 | 33.63'),
+            'frskd+mixup': row('+FRSKD+Mixup', 'frskd-mixup', TRANSFER, '41.0 | 76.61 | 39.39 | 33.54'),
             'mixskd': row('+MixSKD', 'mixskd', TRANSFER, '41.5 | 78.78 | 42.37 | 37.12'),
         },
         tuple(TRANSFER),
@@ -253,8 +258,8 @@ TABLES = {
         {
             'baseline': row('Baseline', 'baseline', EPSILONS, '60.5 | 57.9 | 37.6 | 8.6'),
             'mixup': row('+Mixup', 'mixup', EPSILONS, '63.1 | 61.1 | 40.7 | 11.4'),
-            'cs-kd+mixup': row('+CS-KD+Mixup', None, EPSILONS, '63.8 | 62.1 | 42.8 | 13.0'),
-            'frskd+mixup': row('+FRSKD+Mixup', None, EPSILONS, '62.9 | 60.7 | 40.9 | 12.2'),
+            'cs-kd+mixup': row('+CS-KD+Mixup', 'cs-kd-mixup', EPSILONS, '63.8 | 62.1 | 42.8 | 13.0'),
+            'frskd+mixup': row('+FRSKD+Mixup', 'frskd-mixup', EPSILONS, '62.9 | 60.7 | 40.9 | 12.2'),
             'mixskd': row('+MixSKD', 'mixskd', EPSILONS, '67.7 | 65.5 | 46.8 | 15.3'),
         },
         ('wrn16-2',),

@@ -26,7 +26,7 @@ def real(tmp_path_factory):
     """A checkpoint as a Runner writes it: log, optimiser, schedulers, averaged weights."""
     work_dir = tmp_path_factory.mktemp('real')
     cfg = tiny.make_config(work_dir, {'train_cfg.max_epochs': 1, 'train_cfg.val_interval': 1})
-    cfg.custom_hooks.append(EMA)
+    cfg.custom_hooks = [EMA]
     tiny.train(cfg)
     return work_dir / 'epoch_1.pth'
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import math
 from dataclasses import dataclass, replace
@@ -14,6 +15,8 @@ from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 from torch import nn
+
+from mixskd_mm.configs import read_config
 
 CONFIGS = tiny.ROOT / 'configs'
 AUGMENTATIONS = ('cutout', 'autoaugment', 'randaugment', 'randomerasing')
@@ -161,7 +164,7 @@ TYPES = {'mixskd': 'MixSKDClassifier', 'manifoldmixup': 'ManifoldMixupClassifier
 
 def build_recipe(name: str, initialise: bool = True):
     """Config and model of a recipe; without ``initialise`` the weights are whatever was in memory, which is faster."""
-    cfg = Config.fromfile(CONFIGS / name)
+    cfg = copy.deepcopy(read(name))
     init_default_scope(cfg.default_scope)
     with contextlib.ExitStack() as stack:
         for layer in () if initialise else (nn.Conv2d, nn.Linear):
@@ -175,7 +178,13 @@ def build_recipe(name: str, initialise: bool = True):
 
 @functools.cache
 def read(name: str) -> Config:
-    return Config.fromfile(CONFIGS / name)
+    """Config of a cell: a file, or a method's lines on the baseline of the network or data set in the name."""
+    if (CONFIGS / name).is_file():
+        return Config.fromfile(CONFIGS / name)
+    method, rest = name.split('/')[1].split('_', 1)
+    folder = name.split('/')[0]
+    files = (f'cifar100/{method}_r18_cifar100.py', f'{folder}/baseline_{rest}')
+    return read_config(*(str(CONFIGS / file) for file in files))
 
 
 def count(module) -> int:

@@ -139,7 +139,7 @@ def test_bare_weights_are_understood(trained, tmp_path):
 
 
 def test_a_partial_start_is_counted_but_a_test_is_not_partial(changed, tmp_path, trained):
-    hooks = {'custom_hooks': [dict(type='CheckpointKeysHook', partial_start=True)]}
+    hooks = {'default_hooks.checkpoint_keys.partial_start': True}
     partial = changed(without('head.'))
     runner = start_from(partial, tmp_path / 'start', **hooks)
     assert 'fits 120 of the 122 tensors of MixSKDClassifier' in tiny.log_text(tmp_path / 'start')

@@ -154,15 +154,15 @@ def test_compiled_training_gives_the_same_numbers_and_is_compiled_once(two_stage
 
 def test_compiled_gradients_are_those_of_eager_mode(two_stage_model, make_batch):
     """With a backward graph that is traced too."""
-    images, samples = make_batch(size=8)
-    eager = copy.deepcopy(two_stage_model)
+    images, samples = make_batch(size=8, dtype=torch.float64)
+    eager = copy.deepcopy(two_stage_model.double())
     expected = eager.loss(images, samples, MIXTURE)
     losses = torch.compile(two_stage_model.loss, backend='aot_eager')(images, samples, MIXTURE)
     for term in TERMS:
-        torch.testing.assert_close(losses[term], expected[term], rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(losses[term], expected[term], rtol=1e-9, atol=0)
     expected_grads = gradients(eager, expected)
     for name, grad in gradients(two_stage_model, losses).items():
-        torch.testing.assert_close(grad, expected_grads[name], rtol=1e-3, atol=1e-5, msg=name)
+        torch.testing.assert_close(grad, expected_grads[name], rtol=1e-8, atol=1e-10, msg=name)
     for a, b in zip(two_stage_model.buffers(), eager.buffers()):
         torch.testing.assert_close(a, b)
 
@@ -171,7 +171,7 @@ def test_compiled_gradients_are_those_of_eager_mode(two_stage_model, make_batch)
 
 
 def test_sync_bn_conversion_reaches_the_branches_and_changes_no_loss(build_mixskd, make_batch):
-    model, batch = build_mixskd(), make_batch()
+    model, batch = build_mixskd().double(), make_batch(dtype=torch.float64)
     expected = copy.deepcopy(model).loss(*batch, MIXTURE)
     norms = {name for name, m in model.named_modules() if isinstance(m, nn.BatchNorm2d)}
     keys = list(model.state_dict())
@@ -182,7 +182,7 @@ def test_sync_bn_conversion_reaches_the_branches_and_changes_no_loss(build_mixsk
     assert list(converted.state_dict()) == keys
     losses = converted.loss(*batch, MIXTURE)
     for term in TERMS:
-        torch.testing.assert_close(losses[term], expected[term], rtol=1e-5, atol=0)
+        torch.testing.assert_close(losses[term], expected[term], rtol=1e-9, atol=0)
 
 
 def test_ema_averages_all_parameters_auxiliary_ones_included(build_mixskd, make_batch):

@@ -22,7 +22,7 @@ def scaled(name, *args):
 
 
 @pytest.mark.parametrize(
-    'name', ['cifar100/mixskd_r18_cifar100.py', 'mixskd_r50_imagenet.py', 'fine_grained/mixup_r18_cub.py']
+    'name', ['cifar100/mixskd_r18_cifar100.py', 'mixskd_r50_imagenet.py', 'fine_grained/baseline_r18_cub.py']
 )
 def test_full_changes_nothing(name):
     original, cfg = Config.fromfile(CONFIGS / name), scaled(name, 'full')

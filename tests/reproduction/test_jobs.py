@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import tiny
 
 from mixskd_mm.errors import InputError
 from mixskd_mm.reproduction.budget import Budget
 from mixskd_mm.reproduction.jobs import Job, list_jobs, metrics_of
+from mixskd_mm.reproduction.tables import TABLES
 
 CONFIGS = tiny.ROOT / 'configs'
 
 
 def test_one_seed_after_another():
-    jobs = list_jobs('table1', ['baseline', 'mixskd'], ['wrn16-2', 'r18'], seeds=2)
+    jobs = list_jobs(CONFIGS, 'table1', ['baseline', 'mixskd'], ['wrn16-2', 'r18'], seeds=2)
     order = [(job.seed, job.column, job.row) for job in jobs]
     networks = [(column, row) for column in ('wrn16-2', 'r18') for row in ('baseline', 'mixskd')]
     assert order == [(seed, *network) for seed in (0, 1) for network in networks]
 
 
 def test_all_rows_with_a_config_and_the_columns_of_the_paper():
-    assert len(list_jobs('table1')) == 3 * 4 * 9
-    assert len(list_jobs('table2')) == 3 * 5 * 3
-    assert {job.column for job in list_jobs('table4')} == {'r50'} and len(list_jobs('table4', seeds=1)) == 8
-    assert {job.column for job in list_jobs('table5-fgsm')} == {'wrn16-2'}
+    for table in ('table1', 'table2'):
+        rows = [
+            name
+            for name, row in TABLES[table].rows.items()
+            if (CONFIGS / f'cifar100/{row.config}_r18_cifar100.py').is_file()
+        ]
+        assert {'baseline', 'mixup', 'frskd+mixup', 'mixskd'} <= set(rows)
+        jobs = list_jobs(CONFIGS, table, seeds=1)
+        assert [(job.column, job.row) for job in jobs] == [(c, row) for c in TABLES[table].columns for row in rows]
+        assert len(list_jobs(CONFIGS, table)) == 3 * len(jobs)
+    assert [job.column for job in list_jobs(CONFIGS, 'table4', seeds=1)] == 8 * ['r50']
+    assert {job.column for job in list_jobs(CONFIGS, 'table5-fgsm')} == {'wrn16-2'}
 
 
 def test_tables_share_the_runs_that_are_the_same():
@@ -38,7 +49,11 @@ def test_tables_share_the_runs_that_are_the_same():
 
 
 def test_other_runs_have_other_folders():
-    jobs = [job for table in ('table1', 'table4', 'table5-stage') for job in list_jobs(table, columns=['r18'], seeds=2)]
+    jobs = [
+        job
+        for table in ('table1', 'table4', 'table5-stage')
+        for job in list_jobs(CONFIGS, table, columns=['r18'], seeds=2)
+    ]
     jobs += [Job('table1', 'mixskd', 'r18', 0, Budget(0.1)), Job('table1', 'mixskd', 'r18', 0, Budget(subset=10))]
     jobs += [Job('table3-transfer', row, 'coco', 0) for row in ('baseline', 'mixup', 'mixskd')]
     shared = 2 * 3  # table4 and table5-stage have the whole of MixSKD, and table4 the baseline, of two seeds
@@ -55,6 +70,44 @@ def test_the_config_is_the_recipe_with_seed_data_and_overrides(tmp_path):
         assert cfg[f'{loader}_dataloader'].dataset.data_root == '/elsewhere/cifar100'
     assert cfg.train_dataloader.num_workers == 7
     assert cfg.train_cfg.max_epochs == 205
+
+
+@pytest.mark.parametrize(
+    ('table', 'row', 'column', 'expected'),
+    [
+        ('table1', 'cutmix', 'densenet40-12', ('DenseNet_CIFAR', 'ImageClassifier', 'CIFAR100')),
+        ('table1', 'frskd+mixup', 'wrn16-2', ('WideResNet_CIFAR', 'FRSKDClassifier', 'CIFAR100')),
+        ('table2', 'mixskd', 'mit67', ('ResNet', 'MixSKDClassifier', 'MITIndoor67')),
+        ('table3', 'frskd', 'r50', ('ResNet', 'FRSKDClassifier', 'ImageNet')),
+        ('table5-stage', '2', 'hcgnet-a1', ('HCGNet_CIFAR', 'MixSKDClassifier', 'CIFAR100')),
+    ],
+)
+def test_a_method_goes_onto_the_baseline_of_the_column(tmp_path, table, row, column, expected):
+    job = Job(table, row, column, 0)
+    cfg = job.config(CONFIGS, tmp_path)
+    assert (cfg.model.backbone.type, cfg.model.type, cfg.train_dataloader.dataset.type) == expected
+    # What the table says of it there.
+    assert cfg.model.get('self_teacher') == (dict(width=1, depth=1) if row == 'frskd' else None)
+    assert cfg.model.get('teacher_stages') == ([2] if table == 'table5-stage' else None)
+
+
+def test_a_config_of_its_own_comes_first(tmp_path):
+    assert Job('table3', 'mixskd', 'r50', 0).config(CONFIGS, tmp_path).data_preprocessor.alpha == 0.2
+    assert Job('table1', 'mixskd', 'r18', 0).config(CONFIGS, tmp_path).data_preprocessor.alpha == 0.4
+
+
+def test_a_method_that_the_paper_does_not_have_is_a_row_as_soon_as_it_has_a_config(tmp_path):
+    with pytest.raises(InputError, match='--rows mine: expected some of baseline'):
+        list_jobs(CONFIGS, 'table1', ['mine'])
+    configs = shutil.copytree(CONFIGS, tmp_path / 'configs')
+    lines = "_base_ = 'baseline_r18_cifar100.py'\nmodel = dict(type='Mine')\n"
+    (configs / 'cifar100/mine_r18_cifar100.py').write_text(lines)
+    jobs = list_jobs(configs, 'table1', ['mine', 'mixup'], seeds=1)
+    assert [(job.row, job.column) for job in jobs[:3]] == [('mine', 'r18'), ('mixup', 'r18'), ('mine', 'wrn16-2')]
+    assert 'mine' not in {job.row for job in list_jobs(configs, 'table1', seeds=1)}
+    assert (jobs[2].title, jobs[2].folder.parts) == ('mine, WRN-16-2, seed 0', ('mine_wrn16-2_cifar100', 'seed0'))
+    cfg = jobs[2].config(configs, tmp_path)
+    assert (cfg.model.type, cfg.model.backbone.type) == ('Mine', 'WideResNet_CIFAR')
 
 
 def test_transfer_needs_the_pretraining_and_takes_its_last_checkpoint(tmp_path):
@@ -91,12 +144,12 @@ def test_imagenet_has_two_numbers():
 
 
 def test_rows_and_networks_named_twice_are_trained_once():
-    assert len(list_jobs('table1', ['mixup', 'mixup'], ['r18', 'r18'], seeds=2)) == 2
+    assert len(list_jobs(CONFIGS, 'table1', ['mixup', 'mixup'], ['r18', 'r18'], seeds=2)) == 2
 
 
 def test_refuses_a_stage_that_no_network_has():
     with pytest.raises(InputError, match='--rows 4 --nets wrn16-2: only r18 and r50 have a fourth stage'):
-        list_jobs('table5-stage', ['4'], ['wrn16-2'])
+        list_jobs(CONFIGS, 'table5-stage', ['4'], ['wrn16-2'])
 
 
 def test_checkpoints_name_recipe_and_seed():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import statistics
+from pathlib import Path
 
 import pytest
 import tiny
@@ -12,8 +13,9 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 
+from mixskd_mm.reproduction.cells import config_file, recipe
 from mixskd_mm.reproduction.jobs import list_jobs
-from mixskd_mm.reproduction.tables import CIFAR_NETS, FINE_GRAINED, TABLES, config_file
+from mixskd_mm.reproduction.tables import CIFAR_NETS, FINE_GRAINED, TABLES
 
 CONFIGS = tiny.ROOT / 'configs'
 
@@ -33,7 +35,7 @@ def test_average_gains_of_table_1(other, gain):
 
 def test_margins_over_the_second_best_of_table_2():
     """Section 4.2: 2.86, 0.50, 1.99, 2.07 and 1.82."""
-    rows = [row for row in TABLES['table2'].rows if row != 'mixskd']
+    rows = [name for name, row in TABLES['table2'].rows.items() if row.paper and name != 'mixskd']
     margins = [mean('table2', 'mixskd', c) - max(mean('table2', row, c) for row in rows) for c in FINE_GRAINED]
     assert margins == pytest.approx([2.86, 0.50, 1.99, 2.07, 1.82])
 
@@ -82,10 +84,16 @@ def test_the_best_of_table_5_is_the_default():
 
 
 @pytest.mark.parametrize('table', TABLES)
-def test_every_row_has_its_config(table):
-    for row in TABLES[table].rows.values():
-        for column in TABLES[table].columns if row.config else ():
-            assert (CONFIGS / config_file(row.config, column)).is_file()
+def test_every_cell_has_its_configs(table):
+    for job in list_jobs(CONFIGS, table, columns=list(TABLES[table].columns), seeds=1):
+        method, baseline = recipe(CONFIGS, TABLES[table].rows[job.row].config, job.column)
+        assert Path(method).is_file() and (baseline is None or Path(baseline).is_file())
+
+
+def test_rows_are_named_as_configs_are():
+    for table in TABLES.values():
+        for name, row in table.rows.items():
+            assert row.config in (name.replace('+', '-'), 'mixskd', 'baseline'), (table.title, name)
 
 
 def model_of(table, row):
@@ -139,6 +147,9 @@ def test_temperatures_and_stages_of_table_5():
 
 
 def test_networks_of_three_stages_have_no_fourth():
-    rows = {column: [job.row for job in list_jobs('table5-stage', columns=[column], seeds=1)] for column in CIFAR_NETS}
+    rows = {
+        column: [job.row for job in list_jobs(CONFIGS, 'table5-stage', columns=[column], seeds=1)]
+        for column in CIFAR_NETS
+    }
     assert rows['r18'] == ['1', '2', '3', '4', 'all']
     assert rows['wrn16-2'] == rows['hcgnet-a1'] == ['1', '2', '3', 'all']

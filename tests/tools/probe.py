@@ -19,17 +19,22 @@ def digest(values) -> str:
     return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:16]
 
 
-class Probe(Hook):
-    """Write what each iteration of this rank drew and saw, and what it learnt, to rank<n>.jsonl.
+class Pause(Hook):
+    """With PAUSE=<epoch>,<batch> the run stops there, creates the file ``paused<rank>`` and waits to be killed."""
 
-    With PAUSE=<epoch>,<batch> the run stops there, creates the file ``paused`` and waits to be killed.
-    """
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        if f'{runner.epoch},{batch_idx}' == os.environ.get('PAUSE'):
+            Path(os.environ['PROBE'], f'paused{get_rank()}').touch()
+            time.sleep(3600)
+
+
+class Probe(Pause):
+    """Write what each iteration of this rank drew and saw, and what it learnt, to rank<n>.jsonl."""
 
     def before_train(self, runner) -> None:
         self.model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         self.folder = Path(os.environ['PROBE'])
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.pause = [int(n) for n in os.environ.get('PAUSE', '-1,-1').split(',')]
         self.write(wrapped=is_model_wrapper(runner.model), unused=getattr(runner.model, 'find_unused_parameters', None))
         draw = self.model.data_preprocessor.draw
 
@@ -44,9 +49,7 @@ class Probe(Hook):
             file.write(json.dumps(row) + '\n')
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        if [runner.epoch, batch_idx] == self.pause:
-            (self.folder / f'paused{get_rank()}').touch()
-            time.sleep(600)
+        super().before_train_iter(runner, batch_idx, data_batch)
         self.seen = dict(
             epoch=runner.epoch,
             iter=runner.iter,

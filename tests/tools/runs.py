@@ -36,7 +36,7 @@ def kill_when_paused(command: list, cwd: Path, env: dict, ranks: int = 1) -> Non
     with (folder.parent / f'{folder.name}.log').open('w') as log:
         run = subprocess.Popen(list(map(str, command)), cwd=cwd, env=env, stdout=log, stderr=subprocess.STDOUT)
         try:
-            deadline = time.monotonic() + 240
+            deadline = time.monotonic() + tiny.PATIENCE
             while not all((folder / f'paused{rank}').exists() for rank in range(ranks)):
                 assert run.poll() is None, f'the run ended before it paused: {log.name}'
                 assert time.monotonic() < deadline, f'the run did not pause: {log.name}'

@@ -109,9 +109,8 @@ def columns():
     options.append(dict(weights(TERMS), discriminator=dict(type='Discriminator', num_logits=2, frozen=True)))
     command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', f'--master_port={tiny.free_port()}']
     script = Path(__file__).parent / 'table4.py'
-    output = subprocess.run(
-        [*command, script, json.dumps(options)], env=tiny.environment(), capture_output=True, text=True, timeout=300
-    )
+    command += [script, json.dumps(options)]
+    output = subprocess.run(command, env=tiny.environment(), capture_output=True, text=True, timeout=tiny.PATIENCE)
     assert output.returncode == 0, output.stderr[-3000:]
     (results,) = [line for line in output.stdout.splitlines() if line.startswith('RESULTS ')]
     return dict(zip([*TABLE_4, 'f_logit alone', 'frozen discriminators'], json.loads(results[8:]), strict=True))

@@ -37,7 +37,7 @@ def parse_args() -> argparse.Namespace:
         '--cfg-options', nargs='+', action=Settings, metavar='KEY=VALUE', help='override settings of the config'
     )
     # What reading a config asks for besides, and nothing here uses.
-    parser.set_defaults(launcher='none', work_dir=None, local_rank=0)
+    parser.set_defaults(on=None, launcher='none', work_dir=None, local_rank=0)
     args = parser.parse_args()
     for name in ('gpus', 'images'):
         if getattr(args, name) < 1:

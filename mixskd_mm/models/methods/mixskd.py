@@ -22,7 +22,7 @@ from ..losses import cross_entropy
 from ..losses.precision import full_precision
 from ..mixing import Mixture
 from ..recompute import checkpoint_activations
-from ..stages import AuxiliaryBranch, global_average_pool, stage_names, stage_outputs
+from ..stages import AuxiliaryBranch, check_stages, global_average_pool, stage_names, stage_outputs
 
 
 @MODELS.register_module()
@@ -221,14 +221,3 @@ def check_logit_weight(logit_weight: float | dict) -> dict[str, float]:
     if unknown:
         raise InputError(f'MixSKDClassifier logit_weight has the terms {unknown}: expected some of {list(terms)}')
     return {term: check_number(f'MixSKDClassifier logit_weight.{term}', logit_weight.get(term, 1.0)) for term in terms}
-
-
-def check_stages(name: str, stages: Sequence[int], num_stages: int, at_least: int = 0) -> tuple[int, ...]:
-    """``at_least`` different stages, 1-based. Raises InputError, naming the argument, if one is not in 1..num_stages."""
-    stages = tuple(stages) if isinstance(stages, Sequence) and not isinstance(stages, str) else (stages,)
-    in_range = all(type(stage) is int and 1 <= stage <= num_stages for stage in stages)
-    if not in_range or len(stages) < at_least or len(set(stages)) < len(stages):
-        raise InputError(
-            f'{name}={stages!r}: expected different stages from 1 to {num_stages}, the number of stages of the backbone'
-        )
-    return stages

@@ -31,6 +31,9 @@ class Mixture:
     # Whether GAP(mixture(F)) = mixture(GAP(F)).
     commutes_with_pooling = True
 
+    # Which of several draws made it, for the log: a 0-d tensor.
+    choice: Tensor | None = None
+
     def __init__(self, lam: float | Tensor, index: Tensor) -> None:
         lam = torch.as_tensor(lam, dtype=None if isinstance(lam, Tensor) else torch.float64)
         if lam.ndim != 0 or not 0 <= lam.item() <= 1:

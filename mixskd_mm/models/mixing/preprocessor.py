@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mixskd_mm.errors import InputError, check_number
 
+from .draw import MixtureChoice
 from .mixture import Mixture
 from .rng import training_rng
 
@@ -31,7 +32,8 @@ class MixupDataPreprocessor(ClsDataPreprocessor):
     Args:
         alpha (float, optional): Short for ``mixture=dict(type='Mixup', alpha=alpha)``. Defaults to 0.2 if no ``mixture``
             is given, the paper's value for ImageNet; it uses 0.4 on CIFAR-100 and the fine-grained sets.
-        mixture (dict, optional): Config of what draws: ``Mixup`` or ``CutMix``, of ``TASK_UTILS``. Defaults to None.
+        mixture (dict | list[dict], optional): Config of what draws, of ``TASK_UTILS``: ``Mixup``, ``CutMix`` or ``FMix``. Of
+            a list one draws each batch, with the probability ``prob`` in its config. Defaults to None.
         num_classes (int, optional): Labels are checked against it. Defaults to None: the classifier fills in its head's; a
             plain ``ImageClassifier`` needs it here.
         batch_augments (dict, optional): Must stay None: a second way to mix images.
@@ -45,7 +47,7 @@ class MixupDataPreprocessor(ClsDataPreprocessor):
     def __init__(
         self,
         alpha: float | None = None,
-        mixture: dict | None = None,
+        mixture: dict | Sequence[dict] | None = None,
         num_classes: int | None = None,
         batch_augments: dict | None = NOT_GIVEN,
         **kwargs,
@@ -61,7 +63,7 @@ class MixupDataPreprocessor(ClsDataPreprocessor):
         if mixture is None:
             alpha = check_number('MixupDataPreprocessor alpha', 0.2 if alpha is None else alpha, positive=True)
             mixture = dict(type='Mixup', alpha=alpha)
-        self.mixture = TASK_UTILS.build(mixture) if isinstance(mixture, dict) else mixture
+        self.mixture = TASK_UTILS.build(mixture) if isinstance(mixture, dict) else MixtureChoice(mixture)
         self.mixes_here = batch_augments is not NOT_GIVEN
         # Equal parts of a batch that are mixed alike, such as images and their partners. A classifier that has them says so.
         self.parts = 1

@@ -1,4 +1,0 @@
-# DenseNet-40-12 on CIFAR-100, 1 GPU x 128 images, with CutMix in every batch (not in the paper's Table 1).
-_base_ = ['cutmix_r18_cifar100.py', '../_base_/networks/densenet40-12.py']
-
-model = _base_.network

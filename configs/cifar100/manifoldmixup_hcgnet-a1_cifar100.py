@@ -1,4 +1,0 @@
-# HCGNet-A1 on CIFAR-100, 1 GPU x 128 images, with Manifold Mixup (Table 1, "Manifold Mixup").
-_base_ = ['manifoldmixup_r18_cifar100.py', '../_base_/networks/hcgnet-a1.py']
-
-model = _base_.network

@@ -1,4 +1,0 @@
-# HCGNet-A1 on CIFAR-100, 1 GPU x 128 images, with MixSKD (Table 1, "MixSKD").
-_base_ = ['mixskd_r18_cifar100.py', '../_base_/networks/hcgnet-a1.py']
-
-model = _base_.network

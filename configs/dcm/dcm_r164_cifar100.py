@@ -1,0 +1,5 @@
+# Two ResNet-164 on CIFAR-100, 1 GPU x 64 images, with DCM (supplement 1.1).
+_base_ = ['../_base_/dcm_cifar100.py', '../_base_/networks/r164.py', '../_base_/schedules/dcm_resnet_200e.py']
+
+model = _base_.network
+train_dataloader = dict(batch_size=64)

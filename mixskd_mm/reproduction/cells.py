@@ -1,0 +1,44 @@
+"""Which configs make a cell of a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .tables import CIFAR_NETS, FINE_GRAINED, TRANSFER, Row, Table
+
+
+def config_file(method: str, column: str) -> str:
+    """Path below ``configs/``, also if there is no such file. What is fine-tuned has one config whatever pretrained it."""
+    if column in CIFAR_NETS:
+        return f'cifar100/{method}_{column}_cifar100.py'
+    if column in FINE_GRAINED:
+        return f'fine_grained/{method}_r18_{column}.py'
+    if column == 'coco':
+        return 'detection/cascade-rcnn_r50-baseline-pre_fpn_1x_coco.py'
+    if column in TRANSFER:
+        return f'segmentation/deeplabv3-paper_r50-d8-baseline-pre_8xb2-40k_{column}-512x512.py'
+    return f'{method}_{column}_imagenet.py'
+
+
+def recipe(configs: Path, method: str, column: str) -> tuple[str, str | None]:
+    """Files that make a cell: the method's config and, unless the column has a config of its own, the column's baseline.
+
+    Args:
+        configs (Path): The repository's ``configs/``.
+        method (str): As in a row's ``config``.
+        column (str): Network or data set.
+    """
+    own = configs / config_file(method, column)
+    if own.is_file():
+        return str(own), None
+    return str(configs / config_file(method, 'r18')), str(configs / config_file('baseline', column))
+
+
+def is_trainable(configs: Path, row: Row) -> bool:
+    """Whether the row's method has a config."""
+    return (configs / config_file(row.config, 'r18')).is_file()
+
+
+def find_row(table: Table, name: str) -> Row:
+    """A row by its name; one that the paper's table does not have is a method's, named as its config."""
+    return table.rows.get(name) or Row(name, name)
