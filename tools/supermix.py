@@ -78,7 +78,7 @@ def main() -> None:
     # Otherwise convolutions may differ from run to run.
     torch.backends.cudnn.deterministic = True
     # What reading a config asks for besides, and nothing here uses.
-    args.launcher, args.work_dir, args.local_rank = 'none', None, 0
+    args.launcher, args.work_dir, args.local_rank, args.on = 'none', None, 0, None
     generator, settings = load_generator(load_config(args), args.checkpoint, job, device)
     source = dict(config=args.config, checkpoint=args.checkpoint, mixskd_mm=code_version())
     folder = SuperMixFolder(args.out, settings, source)
