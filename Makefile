@@ -14,8 +14,9 @@ help: ## list the targets
 env: ## set up .venv: torch, mmcv's compiled operators, the libraries, this package (PYTHON=python3)
 	@bash tools/setup_env.sh
 
-test: lint ## lint, then run all tests
+test: lint ## lint, then run all tests: on the CPU, then those for a GPU if there is one
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(VENV_PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile
+	@if nvidia-smi > /dev/null 2>&1; then $(VENV_PYTHON) -m pytest -m gpu; fi
 
 quickstart: env ## train baseline, Mixup and MixSKD on handwritten digits and compare them
 	@$(VENV_PYTHON) tools/quickstart/run.py

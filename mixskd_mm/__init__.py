@@ -1,9 +1,10 @@
 """MixSKD for OpenMMLab: importing this package registers everything it offers."""
 
-from .compat import check_versions
+from .compat import check_versions, keep_version_checks_out_of_graphs
 from .version import __version__
 
 check_versions()
+keep_version_checks_out_of_graphs()
 
 from . import checkpoints, datasets, engine, evaluation, models, segmentation  # noqa: E402
 

@@ -86,6 +86,17 @@ def check_versions() -> None:
             raise ImportError(problem)
 
 
+def keep_version_checks_out_of_graphs() -> None:
+    """Let ``torch.compile`` pass by the version checks that mmengine makes inside a step in mixed precision.
+
+    The compiler cannot trace the parser of packaging 26 and ends with an error of its own.
+    """
+    from mmengine.runner import amp
+    from torch.compiler import disable
+
+    amp.digit_version = disable(amp.digit_version)
+
+
 def _import_version(module: str) -> str | None:
     try:
         return str(import_module(module).__version__)

@@ -1,11 +1,39 @@
-"""A network small enough to test on one core, and batches for it."""
+"""A network small enough to test on one core, and batches for it.
 
+Tests run on the CPU, so that they give the same everywhere; those marked ``gpu`` run alone: ``pytest -m gpu``.
+"""
+
+import functools
+import os
+from unittest import mock
+
+import mmengine.config.utils
 import pytest
 import torch
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
 import mixskd_mm  # noqa: F401  (registers everything)
+
+
+def pytest_configure(config):
+    if config.option.markexpr != 'gpu':
+        # Before CUDA is asked for; subprocesses too.
+        os.environ['CUDA_VISIBLE_DEVICES'] = ''
+
+
+def pytest_collection_modifyitems(items):
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker('gpu'):
+                item.add_marker(pytest.mark.skip(reason='needs a CUDA device: pytest -m gpu'))
+
+
+@pytest.fixture(scope='session', autouse=True)
+def read_metafiles_once():
+    """mmengine reads all 85 metafiles of mmpretrain for each file of its that a config inherits from."""
+    with mock.patch('mmengine.config.utils.load', functools.cache(mmengine.config.utils.load)):
+        yield
 
 
 @pytest.fixture

@@ -28,7 +28,6 @@ import re
 import zlib
 from pathlib import Path
 
-import mixskd_mm.models.mixskd as mixskd_module
 import pytest
 import torch
 from mmpretrain.registry import MODELS
@@ -177,38 +176,36 @@ def test_the_feature_terms_gradient_is_that_of_its_golden_value(golden_model, fe
 )
 def test_a_detached_side_of_the_feature_term_is_noticed(detached, golden_model, feature_slope, monkeypatch):
     direction, slope = feature_slope
-    monkeypatch.setattr(mixskd_module, 'feature_loss', detached)
+    monkeypatch.setattr(golden_model.feature_loss, 'forward', detached)
     assert slope_of_the_gradient(golden_model, direction) != slope
 
 
 def test_teachers_that_are_not_detached_are_noticed(golden_model, monkeypatch):
-    def attached(student, teacher, T):
-        log_p, log_q = ((z / T).log_softmax(1) for z in (student, teacher))
-        return T**2 * nn.functional.kl_div(log_p, log_q, reduction='batchmean', log_target=True)
+    def attached(student, teacher):
+        log_p, log_q = ((z / 3).log_softmax(1) for z in (student, teacher))
+        return 9 * nn.functional.kl_div(log_p, log_q, reduction='batchmean', log_target=True)
 
-    monkeypatch.setattr(mixskd_module, 'kd_loss', attached)
+    monkeypatch.setattr(golden_model.kd_loss, 'forward', attached)
     assert gradient_norms(golden_model) != pytest.approx(GOLDEN['grad_norms'], rel=NORMS)
 
 
 class OtherPairs(Mixture):
     """Images i are mixed with j, maps and logits with those of which i is the j."""
 
-    __slots__ = ()
-
     def __call__(self, x):
         index = self.index if x.shape[1] == 3 else self.index.argsort()
         return self.lam * x + (1 - self.lam) * x[index]
 
 
-def over_n(monkeypatch):
+def over_n(model, monkeypatch):
     """BatchNorm sees the clean images and the mixed ones separately."""
     forward = nn.BatchNorm2d.forward
     halves = lambda self, x: torch.cat([forward(self, half) for half in x.chunk(2)])  # noqa: E731
     monkeypatch.setattr(nn.BatchNorm2d, 'forward', halves)
 
 
-def without_squared_temperature(monkeypatch):
-    monkeypatch.setattr(mixskd_module, 'kd_loss', lambda student, teacher, T: kd_loss(student, teacher, T) / T**2)
+def without_squared_temperature(model, monkeypatch):
+    monkeypatch.setattr(model.kd_loss, 'forward', lambda student, teacher: kd_loss(student, teacher, 3) / 9)
 
 
 @pytest.mark.parametrize(
@@ -216,14 +213,14 @@ def without_squared_temperature(monkeypatch):
     [
         (without_squared_temperature, Mixture, {'b_logit', 'f_logit'}),
         (over_n, Mixture, {'cls', 'cls_h', 'f_logit', 'b_logit', 'feature'}),
-        (lambda monkeypatch: None, OtherPairs, {'cls_h', 'f_logit', 'b_logit', 'feature'}),
+        (lambda model, monkeypatch: None, OtherPairs, {'cls_h', 'f_logit', 'b_logit', 'feature'}),
     ],
     ids=['T2', 'batch_norm', 'pairs'],
 )
 def test_an_error_shows_in_the_terms_that_have_it(error, mixture, wrong, golden_model, monkeypatch):
     golden = dict(GOLDEN['terms'])
     golden['cls'] = golden['cls_clean'] + golden['cls_mixed']
-    error(monkeypatch)
+    error(golden_model, monkeypatch)
     terms = terms_of(golden_model, mixture(GOLDEN['lam'], inputs()[2]))
     assert {name for name, value in terms.items() if value != pytest.approx(golden[name], rel=TERMS)} == wrong
 

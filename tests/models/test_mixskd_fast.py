@@ -255,7 +255,7 @@ def test_a_step_reads_nothing_back(released, build_mixskd, mixskd_cfg, make_batc
         logs['loss'].item()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
+@pytest.mark.gpu
 def test_a_step_never_waits_for_the_gpu(build_mixskd, make_batch):
     model = build_mixskd(recompute_stages=[1]).cuda()
     images, samples = make_batch()

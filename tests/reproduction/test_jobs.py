@@ -73,22 +73,29 @@ def test_the_config_is_the_recipe_with_seed_data_and_overrides(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('table', 'row', 'column', 'expected'),
+    ('table', 'row', 'column', 'expected', 'overrides'),
     [
-        ('table1', 'cutmix', 'densenet40-12', ('DenseNet_CIFAR', 'ImageClassifier', 'CIFAR100')),
-        ('table1', 'frskd+mixup', 'wrn16-2', ('WideResNet_CIFAR', 'FRSKDClassifier', 'CIFAR100')),
-        ('table2', 'mixskd', 'mit67', ('ResNet', 'MixSKDClassifier', 'MITIndoor67')),
-        ('table3', 'frskd', 'r50', ('ResNet', 'FRSKDClassifier', 'ImageNet')),
-        ('table5-stage', '2', 'hcgnet-a1', ('HCGNet_CIFAR', 'MixSKDClassifier', 'CIFAR100')),
+        ('table1', 'cutmix', 'densenet40-12', ('DenseNet_CIFAR', 'ImageClassifier', 'CIFAR100'), {}),
+        ('table1', 'frskd+mixup', 'wrn16-2', ('WideResNet_CIFAR', 'FRSKDClassifier', 'CIFAR100'), {}),
+        ('table2', 'mixskd', 'mit67', ('ResNet', 'MixSKDClassifier', 'MITIndoor67'), {}),
+        ('table2', 'cs-kd', 'cars', ('ResNet', 'CSKDClassifier', 'StanfordCars'), dict(kd_weight=3.0)),
+        (
+            'table3',
+            'frskd',
+            'r50',
+            ('ResNet', 'FRSKDClassifier', 'ImageNet'),
+            dict(self_teacher=dict(width=1, depth=1)),
+        ),
+        ('table5-stage', '2', 'hcgnet-a1', ('HCGNet_CIFAR', 'MixSKDClassifier', 'CIFAR100'), dict(teacher_stages=[2])),
     ],
 )
-def test_a_method_goes_onto_the_baseline_of_the_column(tmp_path, table, row, column, expected):
+def test_a_method_goes_onto_the_baseline_of_the_column(tmp_path, table, row, column, expected, overrides):
     job = Job(table, row, column, 0)
     cfg = job.config(CONFIGS, tmp_path)
     assert (cfg.model.backbone.type, cfg.model.type, cfg.train_dataloader.dataset.type) == expected
     # What the table says of it there.
-    assert cfg.model.get('self_teacher') == (dict(width=1, depth=1) if row == 'frskd' else None)
-    assert cfg.model.get('teacher_stages') == ([2] if table == 'table5-stage' else None)
+    changed = {key: cfg.model[key] for key in ('self_teacher', 'kd_weight', 'teacher_stages') if key in cfg.model}
+    assert changed == overrides
 
 
 def test_a_config_of_its_own_comes_first(tmp_path):

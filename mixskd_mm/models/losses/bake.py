@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mixskd_mm.errors import InputError, check_number
 
 from .distillation import kd_loss, kl_loss
-from .precision import full_precision
+from .precision import full_precision, without_autocast
 
 
 @torch.no_grad()
@@ -30,8 +30,7 @@ def knowledge_ensemble(logits: Tensor, features: Tensor, temperature: float, ome
     """
     predictions = (full_precision(logits) / temperature).softmax(dim=1)
     features = F.normalize(full_precision(features), dim=1)
-    # Autocast would multiply the matrices in half precision.
-    with torch.autocast(features.device.type, enabled=False):
+    with without_autocast(features.device):
         similarity = features @ features.T
     identity = torch.eye(len(features), dtype=features.dtype, device=features.device)
     # Finite, so that the only image of a batch keeps its own prediction.

@@ -8,6 +8,7 @@ from .frskd import FRSKDClassifier
 from .kd import KDClassifier
 from .manifold_mixup import ManifoldMixupClassifier
 from .mixskd import MixSKDClassifier
+from .ps_kd import PSKDClassifier
 from .sad import SADClassifier
 from .supermix import SuperMixClassifier
 from .tf_kd import TfKDClassifier
@@ -23,6 +24,7 @@ __all__ = [
     'KDClassifier',
     'ManifoldMixupClassifier',
     'MixSKDClassifier',
+    'PSKDClassifier',
     'SADClassifier',
     'SuperMixClassifier',
     'TfKDClassifier',

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from copy import deepcopy
 
 import torch
 from mmengine.model import ModuleList
@@ -210,7 +209,7 @@ def peer_config(model: dict, name: str = 'DCMClassifier') -> dict:
     for part, value in [*model.items(), *peer.items()]:
         if isinstance(value, nn.Module):
             raise InputError(f'{name} {part} is a {type(value).__name__}: expected a config, for two networks')
-    config = {part: deepcopy(peer.get(part, model.get(part))) for part in parts}
+    config = {part: peer.get(part, model.get(part)) for part in parts}
     if config['head'] is not None:
-        config['head'] = {**deepcopy(model.get('head') or {}), **config['head']}
+        config['head'] = {**(model.get('head') or {}), **config['head']}
     return config

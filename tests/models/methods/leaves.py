@@ -140,5 +140,5 @@ def distillation_weights(cfg: Config) -> dict[str, float]:
     names = {name for init in parents for name in inspect.signature(init).parameters}
     own = {'ce_weight', 'cls_weight', 'clean_weight'}
     weights = {name: 0.0 for name in names if name.endswith('_weight') and name not in own}
-    # Tf-KD has one number for both.
-    return {**weights, **({'alpha': 0.0} if 'alpha' in names else {})}
+    # Tf-KD and PS-KD have a share.
+    return {**weights, **{name: 0.0 for name in ('alpha', 'last_alpha') if name in names}}

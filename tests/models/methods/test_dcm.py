@@ -184,6 +184,13 @@ def test_the_peer_is_by_default_the_same_network_with_other_weights(build):
     assert not any(torch.equal(a, b) for a, b in same if a.ndim > 1)
 
 
+def test_all_classifiers_start_as_the_heads(build):
+    model = build()
+    heads = [model.head, model.peer.head, *(branch.head for branches in model.branches for branch in branches)]
+    # PyTorch's would be 0.05 to 0.07.
+    assert len(heads) == 6 and all(0.009 < head.fc.weight.std() < 0.011 for head in heads)
+
+
 def test_without_weights_each_network_trains_as_a_plain_classifier(build, make_batch):
     model = build(WRN, peer=DENSENET, **NONE)
     batch = make_batch(4, size=16)
@@ -206,7 +213,7 @@ def test_a_term_without_weight_is_absent_and_alone_trains_everything(term, build
     assert build(WRN, **{f'{term}_weight': 0}).loss(*batch).keys() == expected - {f'loss_{term}'}
     model = build(WRN, **{**NONE, f'{term}_weight': 1})
     losses = model.loss(*batch)
-    assert losses.keys() == {'loss_cls', f'loss_{term}'}
+    assert losses.keys() == {'loss_cls', f'loss_{term}'} and len(model.branches[0]) == len(model.branches[1]) == 2
     sum(losses.values()).backward()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
 
