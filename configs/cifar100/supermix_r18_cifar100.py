@@ -1,9 +1,9 @@
 # ResNet-18 on CIFAR-100, 1 GPU x 128 images and as many mixed ones, with SuperMix; docs/supermix.md says how to make them.
 _base_ = 'baseline_r18_cifar100.py'
 
-model = dict(type='SuperMixClassifier', teacher=_base_.model, teacher_checkpoint='work_dirs/baseline_r18_cifar100/epoch_205.pth')
+checkpoint = 'work_dirs/baseline_r18_cifar100/epoch_205.pth'
+model = dict(type='SuperMixClassifier', teacher=_base_.model, teacher_checkpoint=checkpoint)
 natural = _base_.train_dataloader.dataset
-# The authors' padding of mixed images.
 pipeline = [dict(step, padding=2) if step.type == 'RandomCrop' else step for step in natural.pipeline]
 mixed = dict(type='SuperMixDataset', data_root='data/supermix_cifar100', pipeline=pipeline)
 both = dict(_delete_=True, type='NaturalAndMixedDataset', datasets=[natural, mixed])
