@@ -34,7 +34,8 @@ _folder = tempfile.TemporaryDirectory(prefix='mixskd_leaves_')
 def leaf_files() -> dict[str, Path]:
     """Leaf configs of the package's methods, by name."""
     configs = tiny.ROOT / 'configs'
-    files = [*configs.glob('cifar100/*_r18_cifar100.py'), configs / 'dcm/dcm_r18_cifar100.py']
+    files = [*configs.glob('cifar100/*_r18_cifar100.py')]
+    files += [configs / name / f'{name}_r18_cifar100.py' for name in ('dcm', 'supermix')]
     methods = {}
     for file in sorted(filter(Path.is_file, files)):
         kind = MODELS.get(read_config(str(file)).model.type)

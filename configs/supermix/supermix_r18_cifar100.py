@@ -1,5 +1,5 @@
 # ResNet-18 on CIFAR-100, 1 GPU x 128 images and as many mixed ones, with SuperMix; docs/supermix.md says how to make them.
-_base_ = 'baseline_r18_cifar100.py'
+_base_ = '../cifar100/baseline_r18_cifar100.py'
 
 checkpoint = 'work_dirs/baseline_r18_cifar100/epoch_205.pth'
 model = dict(type='SuperMixClassifier', teacher=_base_.model, teacher_checkpoint=checkpoint)
