@@ -88,7 +88,7 @@ def main() -> None:
         f'{found["steps"]:.1f} steps on average'
     )
     if found['made']:
-        print(f'{found["made"]} of them made here, {found["made"] / found["seconds"]:.1f} per second on {device}')
+        print(f'{found["made"]} images made here, {found["made"] / found["seconds"]:.1f} per second on {device}')
 
 
 if __name__ == '__main__':

@@ -83,35 +83,35 @@ class SuperMixClassifier(KDClassifier):
 
         Natural images are the first half of the batch, mixed ones the second.
         """
-        images = dict(zip(('natural', 'mixed'), halves(inputs), strict=True))
+        natural, mixed = halves(inputs)
         y, mixed_y = halves(labels)
-        kd = self.kd_weight > 0
-        needed = {'natural': self.ce_weight > 0 or (kd and self.kd_on == 'natural')}
-        needed['mixed'] = self.mixed_weight > 0 or (kd and self.kd_on == 'mixed')
-        # z and z_t of the images that a term needs.
-        z = {part: self.classify(self.backbone(images[part])[-1]) for part in images if needed[part]}
-        taught = {
-            part for part in images if (kd and self.kd_on == part) or (self.labels_by_teacher and part == 'mixed')
-        }
-        z_t = {part: self.teacher(images[part]) for part in images if part in taught}
+        kd_natural, kd_mixed = (self.kd_weight > 0 and self.kd_on == part for part in ('natural', 'mixed'))
+        losses, logs = {}, {}
 
-        losses = {}
+        if self.ce_weight > 0 or kd_natural:
+            z = self.classify(self.backbone(natural)[-1])
+            logs['top1_f'] = top1(z, y)
         if self.ce_weight > 0:
-            losses['loss_cls'] = self.ce_weight * cross_entropy(z['natural'], y)
-        if self.mixed_weight > 0:
-            if self.labels_by_teacher:
-                loss_mixed = cross_entropy(z['mixed'], z_t['mixed'].argmax(dim=1))
-            else:
-                scores = soft_labels(halves(data_samples)[1], inputs.device)
-                loss_mixed = (
-                    cross_entropy(z['mixed'], mixed_y) if scores is None else soft_cross_entropy(z['mixed'], scores)
-                )
-            losses['loss_mixed'] = self.mixed_weight * loss_mixed
-        if kd:
-            losses['loss_kd'] = self.kd_weight * self.kd_loss(z[self.kd_on], z_t[self.kd_on])
+            losses['loss_cls'] = self.ce_weight * cross_entropy(z, y)
+        if kd_natural:
+            z_t = self.teacher(natural)
+            logs['top1_teacher'] = top1(z_t, y)
+            losses['loss_kd'] = self.kd_weight * self.kd_loss(z, z_t)
 
-        heads = {'f': z.get('natural'), 'teacher': z_t.get('natural')}
-        return losses, {f'top1_{name}': top1(logits, y) for name, logits in heads.items() if logits is not None}
+        if self.mixed_weight > 0 or kd_mixed:
+            z = self.classify(self.backbone(mixed)[-1])
+        if self.labels_by_teacher or kd_mixed:
+            z_t = self.teacher(mixed)
+        if self.mixed_weight > 0:
+            scores = None if self.labels_by_teacher else soft_labels(halves(data_samples)[1], inputs.device)
+            if scores is not None:
+                loss_mixed = soft_cross_entropy(z, scores)
+            else:
+                loss_mixed = cross_entropy(z, z_t.argmax(dim=1) if self.labels_by_teacher else mixed_y)
+            losses['loss_mixed'] = self.mixed_weight * loss_mixed
+        if kd_mixed:
+            losses['loss_kd'] = self.kd_weight * self.kd_loss(z, z_t)
+        return losses, logs
 
 
 # Data samples are Python objects: a compiler would specialise on each of them.
