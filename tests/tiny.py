@@ -205,13 +205,19 @@ def succeed(tool: str, *args, cwd: Path | str, env: dict | None = None) -> subpr
     return result
 
 
-def error_of(tool: str, *args, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The line with which tools/<tool> ends for wrong input, run in this process."""
+def load_tool(tool: str):
+    """The module of tools/<tool>, not run."""
     path = ROOT / 'tools' / tool
     spec = importlib.util.spec_from_file_location(path.stem + '_tool', path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    monkeypatch.setattr(sys, 'argv', [str(path), *map(str, args)])
+    return module
+
+
+def error_of(tool: str, *args, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The line with which tools/<tool> ends for wrong input, run in this process."""
+    module = load_tool(tool)
+    monkeypatch.setattr(sys, 'argv', [str(ROOT / 'tools' / tool), *map(str, args)])
     # The tool sets it, for what it starts.
     monkeypatch.setenv('LOCAL_RANK', '0')
     with running(), pytest.raises(SystemExit) as error:
