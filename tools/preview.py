@@ -68,7 +68,7 @@ def draw(images: Tensor, mixture: Mixture, labels: list[str], number: int) -> Fi
                 axis.set_title(title)
         for axis, text in zip(row, (labels[i], labels[j], f'lam = {lams[i]:.2f}'), strict=False):
             axis.set_xlabel(text)
-        row[-1].set_xlabel(f'{lams[i]:.2f} {labels[i]} + {1 - lams[i]:.2f} {labels[j]}')
+        row[-1].set_xlabel(f'{lams[i]:.2f} of {labels[i]}, {1 - lams[i]:.2f} of {labels[j]}')
     return figure
 
 

@@ -38,7 +38,7 @@ def test_each_row_is_image_partner_share_and_mixed():
     assert torch.equal(clean, images[0].permute(1, 2, 0)) and torch.equal(partner, images[1].permute(1, 2, 0))
     torch.testing.assert_close(share, torch.full((4, 4), 0.3, dtype=share.dtype))
     torch.testing.assert_close(mixed, torch.full((4, 4, 3), 0.3 * 0.25 + 0.7 * 0.75))
-    assert labels == ['cat', 'dog', 'lam = 0.30', '0.30 cat + 0.70 dog']
+    assert labels == ['cat', 'dog', 'lam = 0.30', '0.30 of cat, 0.70 of dog']
 
 
 def test_a_mask_is_drawn_as_it_is():
