@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mixskd_mm.errors import check_number
 
 from ..base import SelfDistillationClassifier, build_loss, top1
-from ..branches import copy_or_make_branch, stage_channels
+from ..branches import copy_or_make_branch, has_own_stages, stage_channels
 from ..losses import cross_entropy
 from ..losses.precision import full_precision
 from ..mixing import Mixture
@@ -124,6 +124,8 @@ def branch_layout(backbone: nn.Module, k: int) -> list[tuple[int, int]] | None:
 
     ResNets: one block per stage, of the network's width (the MixSKD authors' library).
     """
+    if not has_own_stages(backbone):
+        return None
     if isinstance(backbone, ResNet):
         return [(1, width) for width in stage_channels(backbone)[k + 1 :]]
     return None
