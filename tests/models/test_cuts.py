@@ -237,6 +237,13 @@ RESNET = dict(type='ResNet', depth=18, base_channels=8)
 WRN = dict(type='WideResNet_CIFAR', depth=10, widen_factor=1)
 
 
+def test_a_norm_that_only_classifiers_read_does_not_train_without_them(make_batch):
+    model = MODELS.build(FAMILIES['ConvNeXt'].config(type='BYOTClassifier', cls_branch_weight=0, kd_weight=0))
+    sum(model.loss(*make_batch(2, size=64)).values()).backward()
+    assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+    assert model.branches[0].stages.get_submodule('stages.3.0').gamma.requires_grad
+
+
 @pytest.mark.parametrize(
     'network, stages',
     [

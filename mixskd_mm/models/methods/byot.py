@@ -85,7 +85,8 @@ class BYOTClassifier(SelfDistillationClassifier):
                     self.backbone, k, layout, self.head.num_classes, self.head.init_cfg, self.head
                 )
                 # Nothing else trains the shallow classifiers: then only their maps are used.
-                branch.head.requires_grad_(self.cls_branch_weight > 0 or self.kd_weight > 0)
+                for module in branch.classifier():
+                    module.requires_grad_(self.cls_branch_weight > 0 or self.kd_weight > 0)
                 self.branches.append(branch)
         self.kd_loss = build_loss(kd_loss, 'KDLoss', temperature=self.temperature)
         self.feature_loss = build_loss(feature_loss, 'HintLoss')
