@@ -141,6 +141,6 @@ def distillation_weights(cfg: Config) -> dict[str, float]:
     parents = [parent.__init__ for parent in kind.__mro__ if '__init__' in vars(parent)]
     names = {name for init in parents for name in inspect.signature(init).parameters}
     own = {'ce_weight', 'cls_weight', 'clean_weight'}
-    weights = {name: 0.0 for name in names if name.endswith('_weight') and name not in own}
+    weights = {name: 0.0 for name in sorted(names) if name.endswith('_weight') and name not in own}
     # Tf-KD and PS-KD have a share.
     return {**weights, **{name: 0.0 for name in ('alpha', 'last_alpha') if name in names}}

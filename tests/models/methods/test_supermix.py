@@ -4,15 +4,29 @@ from unittest.mock import patch
 
 import golden
 import pytest
+import small_classifiers
 import torch
 from mmpretrain.structures import DataSample
-from small_networks import NETWORKS, RESNET, build, config, gradients, logits
+from small_classifiers import NETWORKS, RESNET, config
 
 from mixskd_mm.errors import InputError
 from mixskd_mm.models import SuperMixClassifier
 from mixskd_mm.models.teacher import FrozenTeacher
 
 WRN = NETWORKS['WRN']
+
+
+def build(*args, **kwargs):
+    return small_classifiers.build(*args, **kwargs).float()
+
+
+def logits(model, images):
+    """z of a classifier or teacher, by its parts."""
+    return model.head.fc(model.backbone(images)[-1].mean((2, 3)))
+
+
+def gradients(loss, module):
+    return torch.autograd.grad(loss, list(module.parameters()), retain_graph=True, allow_unused=True)
 
 
 @pytest.fixture(scope='module')
