@@ -10,14 +10,17 @@ from torch import Tensor, nn
 
 
 def use_channels_last(model: nn.Module) -> None:
-    """Give the first convolution of ``model.backbone`` its images ``(N, C, H, W)`` laid out in memory as ``(N, H, W, C)``.
+    """Give the first convolution of each backbone its images ``(N, C, H, W)`` laid out in memory as ``(N, H, W, C)``.
 
     A convolution answers in the format of its input, so all feature maps follow, also where a method runs the backbone
     stage by stage. The weights stay as they are: a distributed wrapper and a fused optimiser rely on the format that they
     were built with, and do not notice another one.
     """
-    first = next(module for module in model.backbone.modules() if isinstance(module, nn.Conv2d))
-    first.register_forward_pre_hook(channels_last_images)
+    # Also those of a teacher, or of the second of two networks.
+    backbones = [module for name, module in model.named_modules() if name.split('.')[-1] == 'backbone']
+    for backbone in backbones:
+        first = next(module for module in backbone.modules() if isinstance(module, nn.Conv2d))
+        first.register_forward_pre_hook(channels_last_images)
 
 
 def channels_last_images(conv: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:

@@ -81,6 +81,10 @@ class SelfDistillationClassifier(ImageClassifier):
         config = None if isinstance(backbone, nn.Module) else backbone
         prepare_backbone(self.backbone, config, stages, name=f'{type(self).__name__} stages')
         self.mixes = isinstance(data_preprocessor, MixupDataPreprocessor)
+        if mixed_loss is not None and not self.mixes:
+            raise InputError(
+                f'{type(self).__name__} mixed_loss={mixed_loss!r}: expected None where no images are mixed'
+            )
         self.mixed_loss = build_loss(mixed_loss, 'MixedCrossEntropyLoss')
         self.logs: dict[str, Tensor] = {}
         self._check_parts()
@@ -94,6 +98,11 @@ class SelfDistillationClassifier(ImageClassifier):
             )
         if self.mixing == 'never' and self.mixes:
             raise InputError(f'{name} data_preprocessor is a MixupDataPreprocessor: expected one that does not mix')
+        if getattr(preprocessor, 'batch_augments', None) is not None:
+            raise InputError(
+                f'{name} data_preprocessor.batch_augments is a {type(preprocessor.batch_augments).__name__}: expected None, '
+                'since the mixed labels would be ignored'
+            )
         check_classifier_parts(name, self.backbone, self.neck, head)
         if preprocessor.num_classes is None:
             preprocessor.num_classes = head.num_classes
@@ -145,6 +154,8 @@ class SelfDistillationClassifier(ImageClassifier):
             mixture = self.data_preprocessor.draw(len(inputs), tuple(inputs.shape[2:]))
         labels = hard_labels(data_samples, inputs.device)
         losses, logs = self.losses(inputs, labels, mixture, data_samples)
+        if not losses:
+            raise InputError(f'{type(self).__name__} has no terms, since all weights are 0: expected one above 0')
         if mixture is not None:
             logs = {'lam': mixture.lam.mean(), **logs}
             if mixture.choice is not None:
@@ -252,8 +263,14 @@ def pools_itself(backbone: nn.Module) -> bool:
 
 
 def halves(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Split ``(2N, ...)`` into its first and second ``(N, ...)``: clean and mixed images, two views, images and partners."""
-    n = len(x) // 2
+    """Split ``(2N, ...)`` into its first and second ``(N, ...)``: clean and mixed images, two views, images and partners.
+
+    Raises:
+        InputError: if their number is odd.
+    """
+    n, rest = divmod(len(x), 2)
+    if rest:
+        raise InputError(f'a batch of {len(x)} images has no halves: expected an even number')
     return x[:n], x[n:]
 
 

@@ -25,7 +25,7 @@ from .backbones import (
     WideResNet_CIFAR,
 )
 from .recompute import checkpoint_activations
-from .stages import AuxiliaryBranch, fresh_stages, global_average_pool, stage_names
+from .stages import AuxiliaryBranch, cut_of, fresh_stages, global_average_pool, stage_names
 
 # A classifier: the stage whose output it continues (0: the first convolution), and for each stage that it has itself
 # (blocks, width). Width is the number of output channels, for DenseNet the growth rate; MobileNetV2 adds the expansion.
@@ -89,6 +89,11 @@ TABLES: dict[type, Callable] = {
     ResNet_CIFAR: imagenet_resnet,
     StagedMobileNetV2: mobilenet_v2,
 }
+
+
+def has_own_stages(net: nn.Module) -> bool:
+    """Whether ``net`` is cut where tables expect it, and not elsewhere by a config's ``stages``."""
+    return cut_of(net).stages == [[name] for name in getattr(net, 'res_layers', ())]
 
 
 def half(n: int) -> int:
@@ -249,7 +254,7 @@ def choose_layouts(
         raise InputError(f'DCMBranches variant={variant!r}: expected full, narrow or apfc')
     kind = type(backbone).__name__
     make_table = TABLES.get(type(backbone))
-    table = make_table(backbone) if make_table else None
+    table = make_table(backbone) if make_table and has_own_stages(backbone) else None
     if extra_c4 and (layout is not None or 'C4' not in (table or {})):
         raise InputError(
             f'DCMBranches extra_c4={extra_c4!r} on {kind}: expected False, since only the WRN table has a C4'
@@ -258,7 +263,7 @@ def choose_layouts(
         if variant != 'full' or layout is not None:
             raise InputError(
                 f'DCMBranches variant={variant!r}, layout={layout!r} on {kind}: expected full and None, since the '
-                'supplement of DCM has no table for this backbone'
+                'supplement of DCM has no table for this backbone and its stages'
             )
         return None
     if layout is not None:

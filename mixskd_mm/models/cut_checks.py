@@ -39,7 +39,7 @@ def declared_cut(backbone: nn.Module, stages: Sequence | dict, name: str = 'stag
     names = given.get('stages')
     fits = given.keys() <= {'stages', 'stem', 'layout', 'after_pool'} and given.get('layout', 'NCHW') in LAYOUTS
     fits = fits and isinstance(names, list | tuple) and len(names) > 1 and all(map(is_names, names)) and all(names)
-    if not fits or not all(is_names(given.get(part) or []) for part in ('stem', 'after_pool')):
+    if not fits or not (is_names(given.get('stem', [])) and is_names(given.get('after_pool') or [])):
         raise InputError(
             f"{name}={stages!r}: expected names of modules, two stages or more, such as [['layer1'], ['layer2', 'down']], "
             f'or dict(stages=[...], stem=[...], layout={" or ".join(map(repr, LAYOUTS))}, after_pool=[...])'

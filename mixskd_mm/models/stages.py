@@ -19,7 +19,7 @@ from mixskd_mm.errors import InputError
 from .cut_checks import check_output, check_parts, declared_cut, first_that_runs
 from .cuts import Cut, find_cut
 from .fresh import draw_anew, fresh_stages
-from .running import after_pool, run_all, run_stage
+from .running import after_pool, get_module, run_all, run_stage
 from .running import global_average_pool as global_average_pool
 
 # --- What a backbone's stages are --------------------------------------------------------------------------------------
@@ -171,6 +171,10 @@ class AuxiliaryBranch(BaseModule):
         for k in range(self.start + 1, len(self.cut.stages) + 1):
             x = run_stage(self.stages, self.cut, k, x)
         return x
+
+    def classifier(self) -> list[nn.Module]:
+        """The modules of g_k."""
+        return [*(get_module(self.stages, name) for name in self.cut.after_pool or ()), self.head]
 
     def classify(self, pooled: Tensor) -> Tensor:
         """g_k: pooled F_k of shape ``(N, C_K)`` to logits ``(N, num_classes)``."""

@@ -52,11 +52,21 @@ class FrozenTeacher(nn.Module):
             self.problem = str(error)
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args) -> None:
-        """What PyTorch and mmengine call before they load the parts: notes where the weights come from."""
+        """What PyTorch and mmengine call before they load the parts: notes where the weights come from.
+
+        A teacher that is not this network, of which some tensors would fit, is left out.
+        """
         super()._load_from_state_dict(state_dict, prefix, *args)
         own = self.state_dict()
-        given = {name: state_dict[prefix + name] for name in own if prefix + name in state_dict}
-        if any(name not in given or given[name].shape != value.shape for name, value in own.items()):
+        given = {name.removeprefix(prefix): state_dict[name] for name in state_dict if name.startswith(prefix)}
+        if given.keys() != own.keys() or any(given[name].shape != value.shape for name, value in own.items()):
+            for name in given:
+                del state_dict[prefix + name]
+            if given:
+                message = (
+                    f'The teacher of the checkpoint being loaded is another network: left out for {self.checkpoint}'
+                )
+                print_log(message, logger='current', level=logging.WARNING)
             return
         if self.problem is None and any(not value.equal(given[name].to(value)) for name, value in own.items()):
             message = f'The teacher is that of the checkpoint being loaded, in the place of {self.checkpoint}'

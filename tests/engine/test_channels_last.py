@@ -4,9 +4,12 @@ import pytest
 import tiny
 import torch
 from mmengine.hooks import Hook
+from mmpretrain.registry import MODELS
+from small_classifiers import NETWORKS, config
 from torch import nn
 
 from mixskd_mm.engine import ChannelsLastHook
+from mixskd_mm.engine.channels_last import use_channels_last
 
 # So small that rounding stays rounding.
 SETTINGS = {'optim_wrapper.optimizer.lr': 1e-5, 'train_cfg.max_epochs': 2}
@@ -70,3 +73,15 @@ def test_a_wrapped_model_has_it_too():
     ChannelsLastHook().before_train(SimpleNamespace(model=nn.DataParallel(model)))
     output = model.backbone(torch.rand(2, 3, 8, 8))
     assert output.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_both_networks_of_two_run_in_it(make_batch):
+    model = MODELS.build(config('DCMClassifier', NETWORKS['WRN']))
+    use_channels_last(model)
+    formats = []
+    for network in (model, model.peer):
+        network.backbone.layer1.register_forward_hook(
+            lambda *args: formats.append(args[2].is_contiguous(memory_format=torch.channels_last))
+        )
+    model.loss(*make_batch(2))
+    assert formats == [True, True]

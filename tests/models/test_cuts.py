@@ -234,6 +234,41 @@ def test_other_methods_run_on_them_too(name, type, make_batch):
 
 
 RESNET = dict(type='ResNet', depth=18, base_channels=8)
+WRN = dict(type='WideResNet_CIFAR', depth=10, widen_factor=1)
+
+
+def test_a_norm_that_only_classifiers_read_does_not_train_without_them(make_batch):
+    model = MODELS.build(FAMILIES['ConvNeXt'].config(type='BYOTClassifier', cls_branch_weight=0, kd_weight=0))
+    sum(model.loss(*make_batch(2, size=64)).values()).backward()
+    assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+    assert model.branches[0].stages.get_submodule('stages.3.0').gamma.requires_grad
+
+
+@pytest.mark.parametrize(
+    'network, stages',
+    [
+        (RESNET, [['layer1', 'layer2'], ['layer3'], ['layer4']]),
+        (RESNET, [['layer1'], ['layer2', 'layer3'], ['layer4']]),
+        (RESNET, [['layer1'], ['layer2'], ['layer3', 'layer4']]),
+        (WRN, [['layer1'], ['layer2', 'layer3']]),
+    ],
+)
+@pytest.mark.parametrize('type', ['BYOTClassifier', 'DCMClassifier', 'DKSClassifier'])
+def test_declared_stages_have_copies_for_branches(type, network, stages, make_batch):
+    """And not what a method's table says of the stages that the network has by itself."""
+    head = dict(type='LinearClsHead', num_classes=10, in_channels=64)
+    model = MODELS.build(
+        dict(type=type, backbone=network, neck=dict(type='GlobalAveragePooling'), head=head, stages=stages)
+    )
+    branches = model.branches[1] if type == 'DCMClassifier' else model.branches
+    for branch in branches:
+        later = [name for names in stages[branch.start :] for name in names]
+        shapes = [p.shape for name in later for p in getattr(model.backbone, name).parameters()]
+        assert [p.shape for name in later for p in getattr(branch.stages, name).parameters()] == shapes
+    sum(model.loss(*make_batch(2, size=64)).values()).backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
 EXPECTED = (
     ": expected names of modules, two stages or more, such as [['layer1'], ['layer2', 'down']], or "
     "dict(stages=[...], stem=[...], layout='NCHW' or 'NHWC' or 'NLC', after_pool=[...])"
@@ -247,6 +282,11 @@ REFUSED = {
         RESNET,
         dict(stages=[['layer1'], ['layer2']], layout='CHW'),
         "stages={'stages': [['layer1'], ['layer2']], 'layout': 'CHW'}" + EXPECTED,
+    ),
+    'no stem': (
+        RESNET,
+        dict(stages=[['layer1'], ['layer2']], stem=None),
+        "stages={'stages': [['layer1'], ['layer2']], 'stem': None}" + EXPECTED,
     ),
     'another key': (RESNET, dict(neck=[['a'], ['b']]), "stages={'neck': [['a'], ['b']]}" + EXPECTED),
     'no such module': (

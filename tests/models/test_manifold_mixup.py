@@ -109,7 +109,7 @@ def test_every_parameter_gets_a_gradient(batch):
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
-@pytest.mark.parametrize('mix_at', [[], ['stem', 4], ['layer1'], [0]])
+@pytest.mark.parametrize('mix_at', [[], ['stem', 4], ['layer1'], [0], 1, [True], 'stem'])
 def test_refuses_places_that_the_backbone_does_not_have(mix_at):
     with pytest.raises(InputError, match=r"mix_at=.*expected some of \['input', 'stem', 1, 2, 3\]"):
         build(mix_at=mix_at)

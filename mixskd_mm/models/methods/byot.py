@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mixskd_mm.errors import check_number
 
 from ..base import SelfDistillationClassifier, build_loss, top1
-from ..branches import copy_or_make_branch, stage_channels
+from ..branches import copy_or_make_branch, has_own_stages, stage_channels
 from ..losses import cross_entropy
 from ..losses.precision import full_precision
 from ..mixing import Mixture
@@ -85,7 +85,8 @@ class BYOTClassifier(SelfDistillationClassifier):
                     self.backbone, k, layout, self.head.num_classes, self.head.init_cfg, self.head
                 )
                 # Nothing else trains the shallow classifiers: then only their maps are used.
-                branch.head.requires_grad_(self.cls_branch_weight > 0 or self.kd_weight > 0)
+                for module in branch.classifier():
+                    module.requires_grad_(self.cls_branch_weight > 0 or self.kd_weight > 0)
                 self.branches.append(branch)
         self.kd_loss = build_loss(kd_loss, 'KDLoss', temperature=self.temperature)
         self.feature_loss = build_loss(feature_loss, 'HintLoss')
@@ -124,6 +125,8 @@ def branch_layout(backbone: nn.Module, k: int) -> list[tuple[int, int]] | None:
 
     ResNets: one block per stage, of the network's width (the MixSKD authors' library).
     """
+    if not has_own_stages(backbone):
+        return None
     if isinstance(backbone, ResNet):
         return [(1, width) for width in stage_channels(backbone)[k + 1 :]]
     return None

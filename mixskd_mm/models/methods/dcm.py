@@ -19,7 +19,7 @@ from ..base import SelfDistillationClassifier, build_loss, check_classifier_part
 from ..losses import cross_entropy, cross_stage_loss, same_stage_loss
 from ..losses.precision import full_precision
 from ..mixing import Mixture
-from ..stages import stage_outputs
+from ..stages import prepare_backbone, stage_outputs
 
 
 @MODELS.register_module()
@@ -49,8 +49,8 @@ class DCMClassifier(SelfDistillationClassifier):
         head (dict): A ``LinearClsHead`` with a plain ``CrossEntropyLoss``.
         args: Those of :class:`SelfDistillationClassifier` that follow.
         peer (dict, optional): Configs ``backbone``, ``neck`` and ``head`` of network 1. One that is left out is network
-            0's, and so is each argument that ``head`` leaves out. Defaults to None: the same network, with initial weights
-            of its own.
+            0's, and so is each argument that ``head`` leaves out. Beside a ``backbone``, ``stages`` say how that is cut;
+            without one, network 0's do. Defaults to None: the same network, with initial weights of its own.
         branches (dict | Sequence[dict], optional): Config of the auxiliary classifiers of both networks, or of each.
             Defaults to ``dict(type='DCMBranches')``.
         cls_weight (float): Weight of L_cls, > 0. Defaults to 1.
@@ -84,9 +84,12 @@ class DCMClassifier(SelfDistillationClassifier):
         **kwargs,
     ) -> None:
         name = type(self).__name__
-        peer = peer_config(dict(backbone=backbone, neck=neck, head=head, peer=peer), name)
+        config = peer_config(dict(backbone=backbone, neck=neck, head=head, peer=peer), name)
         super().__init__(backbone, neck, head, *args, **kwargs)
-        self.peer = ImageClassifier(**peer)
+        self.peer = ImageClassifier(**config)
+        other_backbone = 'backbone' in (peer or {})
+        stages = peer.get('stages') if other_backbone else kwargs.get('stages')
+        prepare_backbone(self.peer.backbone, config['backbone'], stages, f'{name} peer.stages')
         check_classifier_parts(f'{name} peer', self.peer.backbone, self.peer.neck, self.peer.head)
         num_classes = self.head.num_classes
         if self.peer.head.num_classes != num_classes:
@@ -204,8 +207,11 @@ def peer_config(model: dict, name: str = 'DCMClassifier') -> dict:
     """
     peer = {} if model.get('peer') is None else model['peer']
     parts = ('backbone', 'neck', 'head')
-    if not isinstance(peer, dict) or set(peer) - set(parts):
-        raise InputError(f'{name} peer={peer!r}: expected a config of some of {", ".join(parts)}')
+    allowed = {*parts, 'stages'} if isinstance(peer, dict) and 'backbone' in peer else set(parts)
+    if not isinstance(peer, dict) or set(peer) - allowed:
+        raise InputError(
+            f'{name} peer={peer!r}: expected a config of some of {", ".join(parts)}; stages only beside a backbone'
+        )
     for part, value in [*model.items(), *peer.items()]:
         if isinstance(value, nn.Module):
             raise InputError(f'{name} {part} is a {type(value).__name__}: expected a config, for two networks')

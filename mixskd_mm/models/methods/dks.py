@@ -14,7 +14,7 @@ from mixskd_mm.errors import check_number
 
 from ..backbones import WideResNet_CIFAR
 from ..base import SelfDistillationClassifier, build_loss, top1
-from ..branches import copy_or_make_branch, stage_channels, wide_resnet
+from ..branches import copy_or_make_branch, has_own_stages, stage_channels, wide_resnet
 from ..losses import cross_entropy, cross_stage_loss
 from ..losses.precision import full_precision
 from ..mixing import Mixture
@@ -103,6 +103,8 @@ def branch_layout(backbone: nn.Module, k: int) -> list[tuple[int, int]] | None:
     WRN: one branch has half the blocks in its last stage, the other twice the width (the code of DKS, and DCM's Table 3).
     ResNet-18: one block fewer after stage 2 (the MixSKD authors' library).
     """
+    if not has_own_stages(backbone):
+        return None
     if isinstance(backbone, WideResNet_CIFAR):
         return dict(wide_resnet(backbone).values())[k]
     if isinstance(backbone, ResNet) and backbone.depth == 18 and k == backbone.num_stages - 2:

@@ -38,9 +38,15 @@ class ManifoldMixupClassifier(SelfDistillationClassifier):
     def __init__(self, *args, mix_at: Sequence[str | int] | None = None, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         places = ('input', 'stem', *range(1, len(cut_of(self.backbone).stages)))
-        self.mix_at = places[1:] if mix_at is None else tuple(mix_at)
-        if not self.mix_at or any(place not in places for place in self.mix_at):
+        if mix_at is None:
+            mix_at = places[1:]
+        # Not True for 1.
+        known = isinstance(mix_at, list | tuple) and all(
+            type(place) in (str, int) and place in places for place in mix_at
+        )
+        if not known or not mix_at:
             raise InputError(f'{type(self).__name__} mix_at={mix_at!r}: expected some of {list(places)}')
+        self.mix_at = tuple(mix_at)
 
     def losses(
         self, inputs: Tensor, labels: Tensor, mixture: Mixture, data_samples: list[DataSample]

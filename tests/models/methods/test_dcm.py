@@ -8,7 +8,7 @@ from mmpretrain.registry import MODELS
 
 from mixskd_mm.errors import InputError
 from mixskd_mm.models.methods import dcm
-from mixskd_mm.models.stages import stage_outputs
+from mixskd_mm.models.stages import stage_names, stage_outputs
 
 RESNET = dict(type='ResNet_CIFAR', depth=18, stem_channels=8, base_channels=8, zero_init_residual=False)
 WRN = dict(type='WideResNet_CIFAR', depth=10, widen_factor=1)
@@ -184,6 +184,20 @@ def test_the_peer_is_by_default_the_same_network_with_other_weights(build):
     assert not any(torch.equal(a, b) for a, b in same if a.ndim > 1)
 
 
+def test_declared_stages_are_those_of_a_peer_without_a_backbone_of_its_own():
+    stages, others = [['layer1', 'layer2'], ['layer3']], [['layer1'], ['layer2', 'layer3']]
+
+    def names(peer):
+        neck = dict(type='GlobalAveragePooling')
+        model = MODELS.build(dict(type='DCMClassifier', backbone=WRN, neck=neck, head=HEAD, stages=stages, peer=peer))
+        assert stage_names(model.backbone) == ['layer1+layer2', 'layer3']
+        return stage_names(model.peer.backbone)
+
+    assert names(None) == ['layer1+layer2', 'layer3']
+    assert names(dict(backbone=WRN, stages=others)) == ['layer1', 'layer2+layer3']
+    assert names(dict(backbone=WRN)) == ['layer1', 'layer2', 'layer3']
+
+
 def test_all_classifiers_start_as_the_heads(build):
     model = build()
     heads = [model.head, model.peer.head, *(branch.head for branches in model.branches for branch in branches)]
@@ -291,6 +305,14 @@ WRONG = {
         'DCMClassifier branches=[{}]: expected one config for both networks, or a list of two',
     ),
     'part': (dict(peer=dict(type=1)), "DCMClassifier peer={'type': 1}: expected a config of some of backbone, neck, head"),
+    'stages': (
+        dict(peer=dict(stages=[['layer1', 'layer2'], ['layer3']])),
+        "DCMClassifier peer={'stages': [['layer1', 'layer2'], ['layer3']]}: expected a config of some of backbone",
+    ),
+    'stages of a peer': (
+        dict(peer=dict(backbone=WRN, stages=1)),
+        'DCMClassifier peer.stages=1: expected names of modules, two stages or more',
+    ),
     'built': (dict(neck=BUILT), 'DCMClassifier neck is a Flatten: expected a config, for two networks'),
     'built peer': (dict(peer=dict(neck=BUILT)), 'DCMClassifier neck is a Flatten: expected a config, for two networks'),
     'classes': (dict(peer=dict(head=dict(num_classes=9))), 'DCMClassifier peer.head.num_classes=9: expected 10, as in head'),

@@ -246,6 +246,24 @@ def test_a_teacher_that_is_exchanged_is_said(checkpoint):
     assert torch.equal(model.teacher.head.fc.bias, other['teacher.head.fc.bias'])
 
 
+@pytest.mark.parametrize('other', [dict(WRN, depth=22), dict(WRN, depth=10)])
+def test_a_teacher_that_is_another_network_does_not_exchange_what_fits(other, checkpoint, tmp_path):
+    path = checkpoint(WRN)
+    model = student(checkpoint)
+    model.float().init_weights()
+    found = build('KDClassifier', teacher=config('ImageClassifier', other), teacher_checkpoint='x').float().state_dict()
+    torch.save(dict(state_dict=found), tmp_path / 'other.pth')
+    with patch('mixskd_mm.models.teacher.print_log') as said:
+        load_checkpoint(model, str(tmp_path / 'other.pth'))
+    assert said.call_args.args == (
+        f'The teacher of the checkpoint being loaded is another network: left out for {path}',
+    )
+    expected = torch.load(path, weights_only=True)['state_dict']
+    assert all(torch.equal(value, expected[name]) for name, value in model.teacher.state_dict().items())
+    assert torch.equal(model.head.fc.bias, found['head.fc.bias'])
+    model.check_loader(None)
+
+
 @pytest.fixture
 def run(checkpoint, tmp_path):
     """Function: config of a tiny training from the teacher in a file; options are added."""
