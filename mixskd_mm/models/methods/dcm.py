@@ -19,7 +19,7 @@ from ..base import SelfDistillationClassifier, build_loss, check_classifier_part
 from ..losses import cross_entropy, cross_stage_loss, same_stage_loss
 from ..losses.precision import full_precision
 from ..mixing import Mixture
-from ..stages import stage_outputs
+from ..stages import prepare_backbone, stage_outputs
 
 
 @MODELS.register_module()
@@ -61,7 +61,8 @@ class DCMClassifier(SelfDistillationClassifier):
         pair_loss (dict, optional): Config of KL. Defaults to ``dict(type='SmoothedKLLoss')``: without temperature.
         test_network (int | str): Whose prediction ``predict`` and ``tensor`` give: 0 or 1, or ``'mean'`` of both networks'
             probabilities (``tensor``: its logarithm). Defaults to 0.
-        kwargs: Those of :class:`SelfDistillationClassifier`.
+        kwargs: Those of :class:`SelfDistillationClassifier`. ``stages`` are those of network 0, and of network 1 if its
+            backbone is the same.
 
     Raises:
         InputError: if a value above is outside its range, or the parts do not fit together.
@@ -84,9 +85,11 @@ class DCMClassifier(SelfDistillationClassifier):
         **kwargs,
     ) -> None:
         name = type(self).__name__
-        peer = peer_config(dict(backbone=backbone, neck=neck, head=head, peer=peer), name)
+        given, peer = peer, peer_config(dict(backbone=backbone, neck=neck, head=head, peer=peer), name)
         super().__init__(backbone, neck, head, *args, **kwargs)
         self.peer = ImageClassifier(**peer)
+        stages = None if 'backbone' in (given or {}) else kwargs.get('stages')
+        prepare_backbone(self.peer.backbone, peer['backbone'], stages)
         check_classifier_parts(f'{name} peer', self.peer.backbone, self.peer.neck, self.peer.head)
         num_classes = self.head.num_classes
         if self.peer.head.num_classes != num_classes:
