@@ -4,8 +4,9 @@ from .loader_checks import check_batches, check_sample_indices
 from .loading import LoadImageFromFile
 from .mit_indoor67 import MITIndoor67
 from .on_device import OnDeviceDataset, whole_batch
-from .samplers import GroupBatchSampler, PairBatchSampler, TwoViewBatchSampler
+from .samplers import GroupBatchSampler, NaturalMixedBatchSampler, PairBatchSampler, TwoViewBatchSampler
 from .stanford_dogs import StanfordDogs
+from .supermix import NaturalAndMixedDataset, SuperMixDataset
 from .views import collate_two_views
 
 __all__ = [
@@ -14,9 +15,12 @@ __all__ = [
     'IndexedDataset',
     'LoadImageFromFile',
     'MITIndoor67',
+    'NaturalAndMixedDataset',
+    'NaturalMixedBatchSampler',
     'OnDeviceDataset',
     'PairBatchSampler',
     'StanfordDogs',
+    'SuperMixDataset',
     'TwoViewBatchSampler',
     'check_batches',
     'check_sample_indices',

@@ -12,6 +12,7 @@ HOW = {
     'two views': "batch_sampler=dict(type='TwoViewBatchSampler')",
     'pairs': "batch_sampler=dict(type='PairBatchSampler')",
     'groups': "batch_sampler=dict(type='GroupBatchSampler')",
+    'natural and mixed images': "batch_sampler=dict(type='NaturalMixedBatchSampler')",
 }
 
 
@@ -32,7 +33,7 @@ def check_batches(dataloader: DataLoader, expected: str, classifier: str) -> Non
 
     Args:
         dataloader (DataLoader): ``runner.train_dataloader``.
-        expected (str): ``'images'``, ``'two views'``, ``'pairs'`` or ``'groups'``.
+        expected (str): A key of :data:`HOW`.
         classifier (str): Its class, for the message.
     """
     found = batch_contents(dataloader)

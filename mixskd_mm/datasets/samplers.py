@@ -1,4 +1,4 @@
-"""Batches for methods that compare images: two views of one image, or several images of one class.
+"""Batches for methods that compare images: two views of one image, several images of one class, natural and mixed ones.
 
 They are batch samplers, which add images to those that an ordinary sampler gives, so they go with any data set::
 
@@ -154,6 +154,36 @@ class GroupBatchSampler(AnchorBatchSampler):
         if not len(others):
             return [anchor] * self.num_partners
         return rng.choice(others, self.num_partners, replace=len(others) < self.num_partners).tolist()
+
+
+@DATA_SAMPLERS.register_module()
+class NaturalMixedBatchSampler(AnchorBatchSampler):
+    """N natural images, then N mixed ones, drawn from all of them without repeating one in the batch (SuperMix).
+
+    Args:
+        sampler (Sampler): Gives the natural images; its ``dataset`` is a ``NaturalAndMixedDataset``.
+        batch_size (int): N; a batch has 2N images.
+        drop_last (bool): Whether to leave out a smaller last batch. Defaults to False.
+
+    Raises:
+        InputError: if the data set has no mixed images.
+    """
+
+    contents = 'natural and mixed images'
+
+    def __init__(self, sampler: Sampler, batch_size: int, drop_last: bool = False) -> None:
+        super().__init__(sampler, batch_size, batch_size, drop_last)
+        mixed = getattr(sampler.dataset, 'mixed', None)
+        if not mixed:
+            raise InputError(
+                f'NaturalMixedBatchSampler got a {type(sampler.dataset).__name__} without mixed images: expected '
+                "dataset=dict(type='NaturalAndMixedDataset', datasets=[natural, mixed])"
+            )
+        self.mixed = mixed
+
+    def partners(self, anchors: list[int], rng: np.random.Generator) -> list[int]:
+        chosen = rng.choice(len(self.mixed), len(anchors), replace=len(anchors) > len(self.mixed))
+        return [self.mixed[i] for i in chosen.tolist()]
 
 
 def image_labels(dataset) -> list[int]:

@@ -121,16 +121,8 @@ def load_classifier(
     if not cfg.get('test_dataloader'):
         raise InputError(f'config {cfg.filename} has no test_dataloader: expected test data')
     check_data_folders(cfg, ('test_dataloader',))
+    model = build_classifier(cfg, checkpoint)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
-        config = deepcopy(cfg.model)
-        if cfg.get('data_preprocessor') is not None:
-            config.setdefault('data_preprocessor', deepcopy(cfg.data_preprocessor))
-        model = MODELS.build(config)
-        if not isinstance(model, ImageClassifier) or not model.with_head:
-            raise InputError(
-                f'config {cfg.filename} has the model {config.type}: expected an ImageClassifier with a head'
-            )
-        load_weights(model, checkpoint)
         dataset = DATASETS.build(cfg.test_dataloader.dataset)
     dataset.full_init()
     if images is not None:
@@ -143,13 +135,32 @@ def load_classifier(
     loader = cfg.test_dataloader
     return LoadedClassifier(
         name,
-        revert_sync_batchnorm(model),
+        model,
         Subset(dataset, chosen),
         labels,
         loader.get('batch_size') or 1,
         loader.get('num_workers') or 0,
         device,
     )
+
+
+def build_classifier(cfg: Config, checkpoint: str) -> ImageClassifier:
+    """The classifier of ``cfg`` with the weights of ``checkpoint``.
+
+    Raises:
+        InputError: if ``cfg`` describes no classifier, or the checkpoint cannot be read safely or does not fit.
+    """
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
+        config = deepcopy(cfg.model)
+        if cfg.get('data_preprocessor') is not None:
+            config.setdefault('data_preprocessor', deepcopy(cfg.data_preprocessor))
+        model = MODELS.build(config)
+        if not isinstance(model, ImageClassifier) or not model.with_head:
+            raise InputError(
+                f'config {cfg.filename} has the model {config.type}: expected an ImageClassifier with a head'
+            )
+        load_weights(model, checkpoint)
+    return revert_sync_batchnorm(model)
 
 
 def read_label(info: dict, num_classes: int | None) -> int:

@@ -89,12 +89,7 @@ def load_models(args: argparse.Namespace) -> list[LoadedClassifier]:
         raise InputError(f'--names {" ".join(names)}: expected {len(configs)} different names, one a checkpoint')
     if getattr(args, 'seed', 0) < 0:
         raise InputError(f'--seed {args.seed}: expected a number >= 0')
-    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    try:
-        torch.zeros(1, device=device)
-    # What PyTorch raises depends on how it was built.
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f'--device {device} cannot be used ({str(error).splitlines()[0]})') from error
+    device = usable_device(args.device)
     try:
         os.makedirs(args.out, exist_ok=True)
     except OSError as error:
@@ -109,6 +104,17 @@ def load_models(args: argparse.Namespace) -> list[LoadedClassifier]:
         if not torch.equal(classifiers[-1].labels, classifiers[0].labels):
             raise InputError(f'{names[0]} and {name} have different test data: expected configs with the same')
     return classifiers
+
+
+def usable_device(name: str | None) -> str:
+    """The device ``name``, or a GPU if there is one. Raises InputError if it cannot be used."""
+    device = name or ('cuda' if torch.cuda.is_available() else 'cpu')
+    try:
+        torch.zeros(1, device=device)
+    # What PyTorch raises depends on how it was built.
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f'--device {device} cannot be used ({str(error).splitlines()[0]})') from error
+    return device
 
 
 def default_names(configs: Sequence[str]) -> list[str]:

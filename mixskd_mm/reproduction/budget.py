@@ -76,8 +76,9 @@ class Budget:
     def _subset(self, cfg: Config) -> None:
         if cfg.get('default_scope') != 'mmpretrain':
             raise InputError(f'--subset {self.subset}: expected a table of classification, not {cfg.filename}')
-        loader = cfg.train_dataloader
+        place, key = cfg.train_dataloader, 'dataset'
+        if place.dataset.get('type') == 'NaturalAndMixedDataset':
+            # Of the natural images: they make an epoch.
+            place, key = place.dataset.datasets, 0
         # Its validation fold is the n-th part, of shuffled images.
-        loader.dataset = dict(
-            type='KFoldDataset', dataset=loader.dataset, num_splits=self.subset, seed=0, test_mode=True
-        )
+        place[key] = dict(type='KFoldDataset', dataset=place[key], num_splits=self.subset, seed=0, test_mode=True)

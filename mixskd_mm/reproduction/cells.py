@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .tables import CIFAR_NETS, FINE_GRAINED, TRANSFER, Row, Table
+from .tables import CIFAR_NETS, FINE_GRAINED, SUPERMIX_PAIRS, TRANSFER, Row, Table
 
 
 def config_file(method: str, column: str) -> str:
     """Path below ``configs/``, also if there is no such file. What is fine-tuned has one config whatever pretrained it."""
     if column in CIFAR_NETS:
         return f'cifar100/{method}_{column}_cifar100.py'
+    if column in SUPERMIX_PAIRS:
+        teacher, student = column.split('_')
+        method, network = ('baseline', teacher) if method == 'teacher' else (method, student)
+        return f'supermix/{method}_{network}_cifar100-600e.py'
     if column in FINE_GRAINED:
         return f'fine_grained/{method}_r18_{column}.py'
     if column == 'coco':
@@ -26,17 +30,23 @@ def recipe(configs: Path, method: str, column: str) -> tuple[str, str | None]:
     Args:
         configs (Path): The repository's ``configs/``.
         method (str): As in a row's ``config``.
-        column (str): Network or data set.
+        column (str): Network or data set, or a pair of teacher and student.
     """
     own = configs / config_file(method, column)
     if own.is_file():
         return str(own), None
-    return str(configs / config_file(method, 'r18')), str(configs / config_file('baseline', column))
+    return str(configs / config_file(method, column_of_methods(column))), str(configs / config_file('baseline', column))
 
 
-def is_trainable(configs: Path, row: Row) -> bool:
+def column_of_methods(column: str) -> str:
+    """The column for which methods have configs, among those that ``column`` belongs to."""
+    return next(iter(SUPERMIX_PAIRS)) if column in SUPERMIX_PAIRS else 'r18'
+
+
+def is_trainable(configs: Path, table: Table, row: Row) -> bool:
     """Whether the row's method has a config."""
-    return (configs / config_file(row.config, 'r18')).is_file()
+    column = column_of_methods(next(iter(table.columns)))
+    return (configs / config_file(row.config, column)).is_file()
 
 
 def find_row(table: Table, name: str) -> Row:

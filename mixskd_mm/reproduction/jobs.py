@@ -16,7 +16,7 @@ from mixskd_mm.tool_runs import last_checkpoint
 
 from .budget import Budget
 from .cells import config_file, find_row, is_trainable, recipe
-from .tables import R50, TABLES, TRANSFER, Row
+from .tables import R50, SUPERMIX_PAIRS, TABLES, TRANSFER, Row
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,8 @@ class Job:
         name = Path(config_file(self.entry.config, self.column)).stem
         if self.column in TRANSFER:
             name = f'{name}-{self.entry.config}'
+        elif self.column in SUPERMIX_PAIRS and self.pretraining:
+            name = f'{name}-from-{self.column.split("_")[0]}'
         if self.entry.overrides:
             name = f'{name}-{self.table}-{self.row}'
         budget = '' if self.budget == Budget() else f'-{self.budget.epochs:g}-epochs-1of{self.budget.subset}'
@@ -76,7 +78,9 @@ class Job:
 
     @property
     def pretraining(self) -> Job | None:
-        """What has to be trained before, on ImageNet; None if this starts from random weights."""
+        """What has to be trained before: a backbone on ImageNet, or a teacher. None if nothing."""
+        if self.column in SUPERMIX_PAIRS and self.row not in ('baseline', 'teacher'):
+            return Job('supermix', 'teacher', self.column, 0, self.budget, self.data_root, self.options)
         if self.column not in TRANSFER:
             return None
         return Job('table3', self.row, 'r50', self.seed, self.budget, self.data_root, self.options)
@@ -97,10 +101,29 @@ class Job:
         if self.pretraining is not None:
             folder = runs / self.pretraining.folder
             if not (folder / 'result.json').is_file():
-                raise InputError(f'{self.title}: {folder} is not done: run `tools/reproduce.py table3` before')
-            cfg.model.backbone.init_cfg.checkpoint = last_checkpoint(folder)
+                table, rows = self.pretraining.table, ' --rows teacher' if self.column in SUPERMIX_PAIRS else ''
+                raise InputError(f'{self.title}: {folder} is not done: run `tools/reproduce.py {table}{rows}` before')
+            if self.column in SUPERMIX_PAIRS:
+                self.take_teacher(cfg, configs / config_file('teacher', self.column), last_checkpoint(folder))
+            else:
+                cfg.model.backbone.init_cfg.checkpoint = last_checkpoint(folder)
         merge_options(cfg, self.options)
         return cfg
+
+    def take_teacher(self, cfg: Config, config: Path, checkpoint: str) -> None:
+        """Let the student learn from the trained teacher and from the images that were mixed for it.
+
+        Raises:
+            InputError: with the command that mixes them, if there are none.
+        """
+        mixed = Path(self.data_root, f'supermix_{self.column.split("_")[0]}')
+        if not (mixed / 'supermix.jsonl').is_file():
+            raise InputError(
+                f'{self.title}: {mixed} has no mixed images: run `tools/supermix.py {config} {checkpoint} {mixed} --count '
+                '500000` before'
+            )
+        cfg.model.update(teacher=str(config), teacher_checkpoint=checkpoint)
+        cfg.train_dataloader.dataset.datasets[1].data_root = str(mixed)
 
 
 # Runs of a table share few configs, and reading one takes a while.
@@ -144,7 +167,7 @@ def list_jobs(
     if seeds < 1:
         raise InputError(f'--seeds {seeds}: expected at least 1')
     names = dict.fromkeys([*TABLES[table].rows, *(rows or [])])
-    trainable = [name for name in names if is_trainable(configs, find_row(TABLES[table], name))]
+    trainable = [name for name in names if is_trainable(configs, TABLES[table], find_row(TABLES[table], name))]
     check_names('--rows', rows or [], trainable)
     check_names('--nets', columns or [], list(TABLES[table].columns))
     jobs = [

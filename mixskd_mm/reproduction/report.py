@@ -53,7 +53,7 @@ def table_rows(
     for key in dict.fromkeys([*table.rows, *rows]):
         row = find_row(table, key)
         paper = row.paper.get(number, '') if column in table.default_columns else ''
-        if paper and not is_trainable(configs, row):
+        if paper and not is_trainable(configs, table, row):
             lines.append((row.name, 'quoted only', paper, '-', '-'))
         elif key in rows:
             jobs = sorted((job for job in results if (job.row, job.column) == (key, column)), key=lambda job: job.seed)

@@ -20,6 +20,16 @@ FINE_GRAINED = {
     'aircraft': 'Aircraft',
 }
 TRANSFER = {'coco': 'COCO', 'voc12aug': 'Pascal VOC', 'ade20k': 'ADE20K', 'coco-stuff164k': 'COCO-Stuff-164k'}
+# Teacher and student.
+SUPERMIX_PAIRS = {
+    'wrn40-2_wrn16-2': 'WRN-40-2 to WRN-16-2',
+    'wrn40-2_wrn40-1': 'WRN-40-2 to WRN-40-1',
+    'r56_r20': 'ResNet-56 to ResNet-20',
+    'r110_r20': 'ResNet-110 to ResNet-20',
+    'r110_r32': 'ResNet-110 to ResNet-32',
+    'r32x4_r8x4': 'ResNet-32x4 to ResNet-8x4',
+    'vgg13_vgg8': 'VGG-13 to VGG-8',
+}
 EPSILONS = {f'eps = {eps}': eps for eps in ('0.0001', '0.001', '0.01', '0.1')}
 TOP1_AND_TOP5 = {'top-1': 'accuracy/top1', 'top-5': 'accuracy/top5'}
 
@@ -289,5 +299,25 @@ TABLES = {
             'all': row('all stages', 'mixskd', R50, '78.76'),
         },
         tuple(R50),
+    ),
+    'supermix': Table(
+        "SuperMix: top-1 accuracy (%) of students on CIFAR-100, beside its authors' README",
+        SUPERMIX_PAIRS,
+        {
+            'teacher': row('Teacher', 'teacher', SUPERMIX_PAIRS),
+            'baseline': row('Student alone', 'baseline', SUPERMIX_PAIRS),
+            'supermix': row(
+                'SuperMix', 'supermix', SUPERMIX_PAIRS, '76.93 | 76.11 | 72.64 | 72.75 | 74.80 | 77.16 | 75.38'
+            ),
+            'supermix-kd-release': row(
+                'SuperMix + KD, gamma 1.8, a 0.2',
+                'supermix-kd-release',
+                SUPERMIX_PAIRS,
+                '77.45 | 76.53 | 73.19 | 72.96 | 75.21 | 77.59 | 76.03',
+            ),
+            'supermix-kd-swapped': row('SuperMix + KD, gamma 0.2, a 1.8', 'supermix-kd-swapped', SUPERMIX_PAIRS),
+            'supermix-kd': row('SuperMix + KD on mixed images', 'supermix-kd', SUPERMIX_PAIRS),
+        },
+        tuple(SUPERMIX_PAIRS),
     ),
 }

@@ -162,3 +162,42 @@ def test_refuses_a_stage_that_no_network_has():
 def test_checkpoints_name_recipe_and_seed():
     """ProvenanceHook writes the name of the config."""
     assert Job('table1', 'mixup', 'r18', 2).config_file.name == 'mixup_r18_cifar100_seed2.py'
+
+
+def test_supermix_needs_the_teacher_and_the_images_mixed_for_it(tmp_path):
+    job = Job('supermix', 'supermix-kd-release', 'r56_r20', 1, data_root=str(tmp_path / 'data'))
+    assert job.folder.parts == ('supermix-kd-release_r20_cifar100-600e-from-r56', 'seed1')
+    with pytest.raises(InputError) as error:
+        job.config(CONFIGS, tmp_path)
+    teacher = tmp_path / 'baseline_r56_cifar100-600e' / 'seed0'
+    assert str(error.value).endswith(f'{teacher} is not done: run `tools/reproduce.py supermix --rows teacher` before')
+    teacher.mkdir(parents=True)
+    (teacher / 'result.json').write_text('{}')
+    (teacher / 'last_checkpoint').write_text('/runs/epoch_600.pth')
+    mixed = tmp_path / 'data' / 'supermix_r56'
+    config = CONFIGS / 'supermix' / 'baseline_r56_cifar100-600e.py'
+    with pytest.raises(InputError) as error:
+        job.config(CONFIGS, tmp_path)
+    assert str(error.value).endswith(
+        f'{mixed} has no mixed images: run `tools/supermix.py {config} /runs/epoch_600.pth {mixed} --count 500000` before'
+    )
+    mixed.mkdir(parents=True)
+    (mixed / 'supermix.jsonl').touch()
+    cfg = job.config(CONFIGS, tmp_path)
+    assert (cfg.model.type, cfg.model.backbone.depth, cfg.model.ce_weight) == ('SuperMixClassifier', 20, 1.8)
+    assert (cfg.model.teacher, cfg.model.teacher_checkpoint) == (str(config), '/runs/epoch_600.pth')
+    natural, images = cfg.train_dataloader.dataset.datasets
+    assert (natural.data_root, images.data_root) == (str(tmp_path / 'data' / 'cifar100'), str(mixed))
+    part = Job('supermix', 'supermix', 'r56_r20', 0, Budget(0.1, 5), data_root=str(tmp_path / 'data'))
+    assert part.pretraining.budget == part.budget
+
+
+def test_supermix_trains_each_teacher_and_student_once():
+    jobs = list_jobs(CONFIGS, 'supermix', ['teacher', 'baseline', 'supermix'], seeds=1)
+    folders = {}
+    for job in jobs:
+        folders.setdefault(job.row, []).append(job.folder.parts[0])
+    assert len(set(folders['teacher'])) == 5 and len(set(folders['baseline'])) == 6
+    assert len(set(folders['supermix'])) == len(TABLES['supermix'].columns) == 7
+    assert 'baseline_wrn40-2_cifar100-600e' in folders['teacher']
+    assert 'baseline_wrn16-2_cifar100-600e' in folders['baseline']

@@ -20,17 +20,18 @@ class PreActivationBlock(nn.Module):
         in_channels (int): C.
         out_channels (int): C'.
         stride (int): Of the first convolution and the shortcut.
+        bias (bool): Whether convolutions have biases. Defaults to False.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int, bias: bool = False) -> None:
         super().__init__()
         self.norm1 = nn.BatchNorm2d(in_channels)
         self.relu = nn.ReLU(inplace=True)
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
-        self.residual = norm_relu_conv(out_channels, out_channels, 3)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=bias)
+        self.residual = norm_relu_conv(out_channels, out_channels, 3, bias=bias)
         self.shortcut = None
         if in_channels != out_channels or stride != 1:
-            self.shortcut = nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
+            self.shortcut = nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         activated = self.relu(self.norm1(x))
@@ -50,6 +51,8 @@ class WideResNet_CIFAR(PreActivationBackbone):
         widen_factor (int): k >= 1. Defaults to 2.
         out_indices (Sequence[int]): Outputs of which stages ``forward`` returns, 0-based. Defaults to (2,).
         init_cfg (dict | list[dict], optional): Initialisation. Defaults to None: He's.
+        conv_bias (bool): Whether convolutions have biases, as in the classification part of SuperMix's supplement. Defaults
+            to False.
 
     Raises:
         InputError: if a value above is outside its range.
@@ -61,12 +64,16 @@ class WideResNet_CIFAR(PreActivationBackbone):
         widen_factor: int = 2,
         out_indices: Sequence[int] = (2,),
         init_cfg: dict | list[dict] | None = None,
+        conv_bias: bool = False,
     ) -> None:
         num_blocks = check_depth('WideResNet_CIFAR depth', depth, 6, 4)
         k = check_positive_int('WideResNet_CIFAR widen_factor', widen_factor)
-        super().__init__(16, [(num_blocks, width * k) for width in (16, 32, 64)], out_indices, init_cfg)
+        self.conv_bias = conv_bias
+        settings = [(num_blocks, width * k) for width in (16, 32, 64)]
+        super().__init__(16, settings, out_indices, init_cfg, conv_bias)
 
     def make_blocks(self, index: int, in_channels: int, blocks: int, width: int) -> tuple[nn.Sequential, int]:
         """``blocks`` pre-activation blocks of ``width`` channels."""
-        first = PreActivationBlock(in_channels, width, stride=(1, 2, 2)[index])
-        return nn.Sequential(first, *(PreActivationBlock(width, width, 1) for _ in range(blocks - 1))), width
+        bias = self.conv_bias
+        first = PreActivationBlock(in_channels, width, (1, 2, 2)[index], bias)
+        return nn.Sequential(first, *(PreActivationBlock(width, width, 1, bias) for _ in range(blocks - 1))), width

@@ -10,6 +10,7 @@ from .manifold_mixup import ManifoldMixupClassifier
 from .mixskd import MixSKDClassifier
 from .ps_kd import PSKDClassifier
 from .sad import SADClassifier
+from .supermix import SuperMixClassifier
 from .tf_kd import TfKDClassifier
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     'MixSKDClassifier',
     'PSKDClassifier',
     'SADClassifier',
+    'SuperMixClassifier',
     'TfKDClassifier',
 ]

@@ -67,17 +67,20 @@ class KDClassifier(SelfDistillationClassifier):
         self.ce_weight = check_number(f'{name} ce_weight', ce_weight)
         self.kd_weight = check_number(f'{name} kd_weight', kd_weight)
         if self.kd_weight > 0:
-            if not teacher_checkpoint:
-                raise InputError(
-                    f'{name} teacher_checkpoint={teacher_checkpoint!r}: expected that of a trained teacher'
-                )
-            model = build_teacher(f'{name} teacher', teacher, self.head.num_classes, self.data_preprocessor)
-            self.teacher = FrozenTeacher(model.backbone, model.neck, model.head, teacher_checkpoint)
+            self.add_teacher(teacher, teacher_checkpoint)
         self.kd_loss = build_loss(kd_loss, 'KDLoss', temperature=self.temperature)
+
+    def add_teacher(self, teacher: dict | str | None, checkpoint: str | None) -> None:
+        """Build the teacher. Raises InputError if the arguments of the class with these names describe none."""
+        name = type(self).__name__
+        if not checkpoint:
+            raise InputError(f'{name} teacher_checkpoint={checkpoint!r}: expected that of a trained teacher')
+        model = build_teacher(f'{name} teacher', teacher, self.head.num_classes, self.data_preprocessor)
+        self.teacher = FrozenTeacher(model.backbone, model.neck, model.head, checkpoint)
 
     def check_loader(self, loader: DataLoader) -> None:
         """Raise InputError if the teacher has no trained weights."""
-        if self.kd_weight > 0:
+        if hasattr(self, 'teacher'):
             self.teacher.check()
 
     def losses(

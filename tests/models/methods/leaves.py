@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import tempfile
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import tiny
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from mmengine.runner import Runner
+from mmengine.runner import Runner, set_random_seed
 from mmpretrain.registry import MODELS
 
 from mixskd_mm.configs import read_config
@@ -33,7 +34,8 @@ _folder = tempfile.TemporaryDirectory(prefix='mixskd_leaves_')
 def leaf_files() -> dict[str, Path]:
     """Leaf configs of the package's methods, by name."""
     configs = tiny.ROOT / 'configs'
-    files = [*configs.glob('cifar100/*_r18_cifar100.py'), configs / 'dcm/dcm_r18_cifar100.py']
+    files = [*configs.glob('cifar100/*_r18_cifar100.py')]
+    files += [configs / name / f'{name}_r18_cifar100.py' for name in ('dcm', 'supermix')]
     methods = {}
     for file in sorted(filter(Path.is_file, files)):
         kind = MODELS.get(read_config(str(file)).model.type)
@@ -69,6 +71,19 @@ def teacher(network: str) -> Path:
     return file
 
 
+@functools.cache
+def mixed_images() -> Path:
+    """A folder as tools/supermix.py leaves it, of digits that are not mixed."""
+    folder = Path(_folder.name) / 'mixed'
+    folder.mkdir()
+    settings = dict(num_classes=10, class_names=None, channel_order='bgr')
+    (folder / 'settings.json').write_text(json.dumps(dict(settings=settings)))
+    files = sorted((tiny.digits() / 'train').rglob('*.png'))
+    images = (dict(image=str(file), supervisor=int(file.parent.name)) for file in files)
+    (folder / 'supermix.jsonl').write_text(''.join(f'{json.dumps(image)}\n' for image in images))
+    return folder
+
+
 def leaf_config(name: str, network: str = 'resnet', **options) -> Config:
     """The recipe ``name`` on a tiny baseline, for 40 images."""
     cfg = read_config(str(LEAVES[name]), str(baseline_file(network)))
@@ -76,6 +91,8 @@ def leaf_config(name: str, network: str = 'resnet', **options) -> Config:
         cfg.model.num_samples = 40
     if 'teacher_checkpoint' in cfg.model:
         cfg.model.teacher_checkpoint = str(teacher(network))
+    if name == 'supermix':
+        cfg.train_dataloader.dataset.datasets[1].data_root = str(mixed_images())
     if name == 'bake':
         # An image and 3 partners of it, thrice.
         cfg.train_dataloader.batch_size = 12
@@ -98,7 +115,8 @@ def build(cfg: Config, seed: int = 0) -> SelfDistillationClassifier:
 
 
 def batches(cfg: Config, number: int = 1) -> list[dict]:
-    """The first batches of the recipe's own training data: pairs, groups, views or images."""
+    """The first batches of the recipe's own training data: pairs, groups, views or images; each time the same."""
+    set_random_seed(0)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
     rows = []

@@ -102,7 +102,8 @@ def test_weights_of_0_are_the_baseline(name, network):
     losses = model.loss(**batch)
     grads = gradients(model, losses)
     images, labels = batch['inputs'], torch.cat([sample.gt_label for sample in batch['data_samples']])
-    if name.startswith('cs-kd'):
+    # The rest are partners, or mixed images.
+    if name.startswith(('cs-kd', 'supermix')):
         images, labels = images[: len(images) // 2], labels[: len(labels) // 2]
     scores = nn.functional.one_hot(labels, 10).double()
     if 'mixture' in batch:
@@ -237,3 +238,61 @@ class TestRuns:
             assert torch.equal(value, state[f'backbone.{key}']), key
         evaluated = tiny.evaluate(tiny.make_config(tmp_path, method='baseline'), out)
         assert 'accuracy/top1' in evaluated
+
+
+class Losses(nn.Module):
+    """What ``DistributedDataParallel`` wraps here: what ``loss`` takes in, losses out."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch):
+        return self.model.loss(**batch)
+
+
+def rank_batch(cfg, model, rank):
+    """The arguments of ``loss`` in one process."""
+    return leaves.prepared(model, leaves.batches(cfg, 2)[rank], seed=rank)
+
+
+def train_in_one_of_two(rank, names, folder):
+    torch.set_num_threads(1)
+    # Samplers would give each process other images.
+    prepared = {}
+    for name in names:
+        cfg = leaves.leaf_config(name, 'wrn')
+        model = leaves.build(cfg).double()
+        prepared[name] = model, rank_batch(cfg, model, rank)
+    torch.distributed.init_process_group('gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2)
+    for name, (model, batch) in prepared.items():
+        wrapped = nn.parallel.DistributedDataParallel(Losses(model), broadcast_buffers=False)
+        for _ in range(2):
+            # DDP orders its buckets anew after the first pass, and would wait here for a parameter without gradient.
+            grads = gradients(model, wrapped(batch))
+        torch.save(grads, f'{folder}/{name}_{rank}.pth')
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope='module')
+def two_processes(tmp_path_factory):
+    """A folder with each rank's gradients of each recipe, as both processes agreed on them."""
+    folder = tmp_path_factory.mktemp('ranks')
+    torch.multiprocessing.spawn(train_in_one_of_two, (list(leaves.LEAVES), str(folder)), nprocs=2)
+    return folder
+
+
+@EVERY
+def test_two_processes_train_on_the_mean_of_their_gradients(name, two_processes):
+    """Each with images, mixtures and BN statistics of its own."""
+    ranks = [torch.load(two_processes / f'{name}_{rank}.pth', weights_only=True) for rank in range(2)]
+    cfg = leaves.leaf_config(name, 'wrn')
+    alone = []
+    for rank in range(2):
+        model = leaves.build(cfg).double()
+        batch = rank_batch(cfg, model, rank)
+        alone.append(gradients(model, model.loss(**batch)))
+    assert alone[0].keys() == ranks[0].keys()
+    for key, grad in alone[0].items():
+        assert torch.equal(ranks[0][key], ranks[1][key])
+        torch.testing.assert_close(ranks[0][key], (grad + alone[1][key]) / 2, rtol=1e-8, atol=1e-11, msg=key)

@@ -1,0 +1,6 @@
+# MobileNetV2 (0.5), in the place of the ResNet-18 of a CIFAR config: list this file in `_base_` too, and set
+# `model = _base_.network`.
+network = dict(
+    backbone=dict(_delete_=True, type='MobileNetV2_CIFAR', widen_factor=0.5),
+    head=dict(in_channels=1280),
+)

@@ -1,0 +1,6 @@
+# ResNet-50, in the place of the ResNet-18 of a CIFAR config: list this file in `_base_` too, and set
+# `model = _base_.network`.
+network = dict(
+    backbone=dict(_delete_=True, type='ResNet_CIFAR', depth=50, zero_init_residual=False),
+    head=dict(in_channels=2048),
+)

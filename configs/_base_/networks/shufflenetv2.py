@@ -1,0 +1,6 @@
+# ShuffleNetV2, in the place of the ResNet-18 of a CIFAR config: list this file in `_base_` too, and set
+# `model = _base_.network`.
+network = dict(
+    backbone=dict(_delete_=True, type='ShuffleNetV2_CIFAR'),
+    head=dict(in_channels=1024),
+)

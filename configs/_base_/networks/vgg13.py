@@ -1,0 +1,6 @@
+# VGG-13, in the place of the ResNet-18 of a CIFAR config: list this file in `_base_` too, and set
+# `model = _base_.network`.
+network = dict(
+    backbone=dict(_delete_=True, type='VGG_CIFAR', depth=13),
+    head=dict(in_channels=512),
+)

@@ -1,0 +1,11 @@
+# SuperMix, supplement 1.3: 100 epochs from lr 0.025, / 10 every 30.
+optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.025, momentum=0.9, weight_decay=1e-4))
+
+param_scheduler = [dict(type='MultiStepLR', milestones=[30, 60, 90], gamma=0.1)]
+
+train_cfg = dict(by_epoch=True, max_epochs=100, val_interval=1)
+val_cfg = dict()
+test_cfg = dict()
+
+# What --auto-scale-lr scales from: 8 GPUs x 32 natural images.
+auto_scale_lr = dict(base_batch_size=256)
