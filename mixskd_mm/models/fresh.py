@@ -73,7 +73,8 @@ def draw_anew(net: nn.Module) -> None:
         init_cfg = getattr(module, 'init_cfg', None)
         if is_pretrained(init_cfg):
             argument = inspect.signature(type(module)).parameters.get('init_cfg')
-            default = argument.default if argument and argument.default else HE_INIT
+            default = getattr(argument, 'default', None)
+            default = default if isinstance(default, dict | list) else HE_INIT
             module.init_cfg = without_pretrained_init(init_cfg) or deepcopy(default)
         reset = getattr(module, 'reset_parameters', None) or getattr(module, '_reset_parameters', None)
         if reset is not None:

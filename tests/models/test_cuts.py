@@ -224,13 +224,25 @@ def test_a_config_declares_the_stages(network, stages, channels, make_batch):
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
 
 
-@pytest.mark.parametrize('type', ['ManifoldMixupClassifier', 'FRSKDClassifier'])
+# With stages: their outputs, copies of them, their sizes. Without: what the backbone returns is classified.
+METHODS = ('ManifoldMixup', 'FRSKD', 'DKS', 'BYOT', 'SAD', 'DCM', 'TfKD')
+
+
+@pytest.mark.parametrize('method', METHODS)
 @pytest.mark.parametrize('name', ['ConvNeXt', 'Swin', 'MobileNetV3', 'timm EfficientNet'])
-def test_other_methods_run_on_them_too(name, type, make_batch):
-    model = MODELS.build(FAMILIES[name].config(type=type))
+def test_other_methods_run_on_them_too(name, method, make_batch):
+    model = MODELS.build(FAMILIES[name].config(type=f'{method}Classifier'))
     losses = model.loss(*make_batch(2, size=64))
     sum(losses.values()).backward()
     assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+def test_both_networks_of_dcm_are_cut_as_declared():
+    config = FAMILIES['MobileOne'].config(type='DCMClassifier')
+    model = MODELS.build(config)
+    assert [stage_names(net.backbone) for net in (model, model.peer)] == 2 * [['stage1', 'stage2', 'stage3', 'stage4']]
+    with pytest.raises(InputError, match=r'^backbone LeNet5 cannot be cut into stages'):
+        MODELS.build(dict(config, peer=dict(backbone=dict(type='LeNet5'))))
 
 
 RESNET = dict(type='ResNet', depth=18, base_channels=8)

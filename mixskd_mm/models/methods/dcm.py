@@ -61,7 +61,8 @@ class DCMClassifier(SelfDistillationClassifier):
         pair_loss (dict, optional): Config of KL. Defaults to ``dict(type='SmoothedKLLoss')``: without temperature.
         test_network (int | str): Whose prediction ``predict`` and ``tensor`` give: 0 or 1, or ``'mean'`` of both networks'
             probabilities (``tensor``: its logarithm). Defaults to 0.
-        kwargs: Those of :class:`SelfDistillationClassifier`.
+        kwargs: Those of :class:`SelfDistillationClassifier`. ``stages`` are those of network 0, and of network 1 if its
+            backbone is the same.
 
     Raises:
         InputError: if a value above is outside its range, or the parts do not fit together.
