@@ -199,7 +199,7 @@ class SelfDistillationClassifier(ImageClassifier):
 
     def to_plain(self) -> ImageClassifier:
         """A plain ``ImageClassifier`` with copies of what predicts: backbone, neck, head and normalisation."""
-        return to_plain(self)
+        return to_plain(self, self)
 
 
 def classify_map(model: ImageClassifier, feature: Tensor) -> Tensor:
@@ -211,16 +211,16 @@ def classify_map(model: ImageClassifier, feature: Tensor) -> Tensor:
     return model.head((feature,))
 
 
-def to_plain(model: ImageClassifier) -> ImageClassifier:
-    """A plain ``ImageClassifier`` with copies of what ``model`` predicts with."""
+def to_plain(model: ImageClassifier, network: ImageClassifier) -> ImageClassifier:
+    """A plain ``ImageClassifier`` with copies of backbone, neck and head of ``network``, and the normalisation of ``model``."""
     old = model.data_preprocessor
     settings = {key: getattr(old, key) for key in ('pad_size_divisor', 'pad_value', 'to_rgb', 'num_classes')}
     if old._enable_normalize:
         settings.update(mean=old.mean.flatten().tolist(), std=old.std.flatten().tolist())
     plain = ImageClassifier(
-        backbone=deepcopy(model.backbone),
-        neck=deepcopy(model.neck),
-        head=deepcopy(model.head),
+        backbone=deepcopy(network.backbone),
+        neck=deepcopy(network.neck),
+        head=deepcopy(network.head),
         data_preprocessor=ClsDataPreprocessor(**settings),
     )
     return plain.to(old.device).train(model.training)

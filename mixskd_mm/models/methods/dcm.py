@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mixskd_mm.checkpoints.parts import PEER, PREDICTING
 from mixskd_mm.errors import InputError, check_number
 
-from ..base import SelfDistillationClassifier, build_loss, check_classifier_parts, classify_map, top1
+from ..base import SelfDistillationClassifier, build_loss, check_classifier_parts, classify_map, to_plain, top1
 from ..losses import cross_entropy, cross_stage_loss, same_stage_loss
 from ..losses.precision import full_precision
 from ..mixing import Mixture
@@ -154,6 +154,12 @@ class DCMClassifier(SelfDistillationClassifier):
         logits = super().forward(inputs), self.peer(inputs)
         log_p, log_p_peer = (full_precision(z).log_softmax(dim=1) for z in logits)
         return torch.logaddexp(log_p, log_p_peer) - math.log(2)
+
+    def to_plain(self) -> ImageClassifier:
+        """As :meth:`SelfDistillationClassifier.to_plain`, of ``test_network``. Raises InputError for both, ``'mean'``."""
+        if self.test_network == 'mean':
+            raise InputError(f"{type(self).__name__} test_network='mean': expected 0 or 1, for one plain classifier")
+        return to_plain(self, self.peer if self.test_network == 1 else self)
 
     def predict(self, inputs: Tensor, data_samples: list[DataSample] | None = None, **kwargs) -> list[DataSample]:
         """As ``ImageClassifier.predict``, of ``test_network``.

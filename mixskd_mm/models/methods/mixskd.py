@@ -139,9 +139,12 @@ class MixSKDClassifier(SelfDistillationClassifier):
         loss_cls = 0.0
         for logits in (*b_logits, f_logits):
             clean, mixed = halves(logits)
-            loss_cls = loss_cls + self.clean_weight * cross_entropy(clean, labels)
-            loss_cls = loss_cls + self.mixed_weight * self.mixed_loss(mixed, labels, mixture)
-        losses['loss_cls'] = loss_cls
+            if self.clean_weight > 0:
+                loss_cls = loss_cls + self.clean_weight * cross_entropy(clean, labels)
+            if self.mixed_weight > 0:
+                loss_cls = loss_cls + self.mixed_weight * self.mixed_loss(mixed, labels, mixture)
+        if self.clean_weight > 0 or self.mixed_weight > 0:
+            losses['loss_cls'] = loss_cls
 
         # Eq. (6) and (7): interpolated maps F~_k against the mixed images' maps.
         if self.feature_weight > 0:

@@ -276,6 +276,17 @@ def test_predictions_are_those_of_one_network_or_the_mean_of_both(build, make_ba
     torch.testing.assert_close(torch.stack([sample.network1_score for sample in predicted]), p1)
 
 
+def test_the_plain_classifier_is_that_of_the_network_that_is_tested(build, make_batch):
+    images, _ = make_batch()
+    for network in (0, 1):
+        model = build(WRN, test_network=network).eval()
+        assert torch.equal(model.to_plain()(images), model(images))
+    with pytest.raises(
+        InputError, match=r"^DCMClassifier test_network='mean': expected 0 or 1, for one plain classifier$"
+    ):
+        build(WRN, test_network='mean').to_plain()
+
+
 def test_the_mean_of_certain_networks_has_finite_logits_and_gradients(build):
     model = build(WRN, test_network='mean').eval()
     with torch.no_grad():
