@@ -212,7 +212,7 @@ def classify_map(model: ImageClassifier, feature: Tensor) -> Tensor:
 
 
 def to_plain(model: ImageClassifier, network: ImageClassifier) -> ImageClassifier:
-    """A plain ``ImageClassifier`` with copies of backbone, neck and head of ``network``, and the normalisation of ``model``."""
+    """A plain ``ImageClassifier`` with copies of the parts of ``network``, and the normalisation of ``model``."""
     old = model.data_preprocessor
     settings = {key: getattr(old, key) for key in ('pad_size_divisor', 'pad_value', 'to_rgb', 'num_classes')}
     if old._enable_normalize:
