@@ -68,7 +68,13 @@ class SelfDistillationClassifier(ImageClassifier):
         init_cfg: dict | None = None,
         mixed_loss: dict | None = None,
         stages: Sequence[Sequence[str]] | dict | None = None,
+        **unknown,
     ) -> None:
+        if unknown:
+            # Python would name this class.
+            raise TypeError(
+                f'{type(self).__name__}.__init__() got an unexpected keyword argument {next(iter(unknown))!r}'
+            )
         if (train_cfg or {}).get('augments'):
             raise InputError(
                 f'{type(self).__name__} train_cfg.augments={train_cfg["augments"]!r}: expected none; what mixes images here '
