@@ -269,15 +269,15 @@ def pools_itself(backbone: nn.Module) -> bool:
 
 
 def halves(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Split ``(2N, ...)`` into its first and second ``(N, ...)``: clean and mixed images, two views, images and partners.
-
-    Raises:
-        InputError: if their number is odd.
-    """
-    n, rest = divmod(len(x), 2)
-    if rest:
-        raise InputError(f'a batch of {len(x)} images has no halves: expected an even number')
+    """Split ``(2N, ...)`` into its first and second ``(N, ...)``: clean and mixed images, two views, images and partners."""
+    n = len(x) // 2
     return x[:n], x[n:]
+
+
+def check_halves(name: str, images: Tensor, expected: str) -> None:
+    """Raise InputError, beginning with ``name``, for an odd number of ``images``. :func:`halves` itself is compiled."""
+    if len(images) % 2:
+        raise InputError(f'{name} got a batch of {len(images)} images: expected {expected}')
 
 
 @torch.no_grad()

@@ -1,12 +1,10 @@
 """What all methods refuse: parts that would be ignored, batches without halves, no terms at all."""
 
 import pytest
-import torch
 from mmpretrain.registry import MODELS
-from small_classifiers import NETWORKS, config
+from small_classifiers import NETWORKS, build, config
 
 from mixskd_mm.errors import InputError
-from mixskd_mm.models.base import halves
 
 BATCH_AUGMENTS = dict(augments=[dict(type='Mixup', alpha=1.0)])
 
@@ -48,7 +46,9 @@ def test_refuses_to_train_without_terms(make_batch):
         model.loss(*make_batch(2))
 
 
-def test_an_odd_batch_has_no_halves():
-    assert [len(half) for half in halves(torch.zeros(4, 1))] == [2, 2]
-    with pytest.raises(InputError, match=r'^a batch of 3 images has no halves'):
-        halves(torch.zeros(3, 1))
+@pytest.mark.parametrize('kind', ['DDGSDClassifier', 'CSKDClassifier', 'SuperMixClassifier'])
+def test_an_odd_batch_ends_in_one_line(kind, make_batch):
+    arguments = dict(mixed_weight=0) if kind == 'SuperMixClassifier' else {}
+    model = build(kind, **arguments).float()
+    with pytest.raises(InputError, match=rf'^{kind} got a batch of 3 images: expected '):
+        model.loss(*make_batch(3))

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from mixskd_mm.datasets import check_batches
 from mixskd_mm.errors import check_number
 
-from ..base import SelfDistillationClassifier, build_loss, halves, top1
+from ..base import SelfDistillationClassifier, build_loss, check_halves, halves, top1
 from ..mixing import Mixture
 
 
@@ -75,6 +75,7 @@ class CSKDClassifier(SelfDistillationClassifier):
             mixture (Mixture | None): How B images are mixed.
             data_samples (list[DataSample]): Not used.
         """
+        check_halves(type(self).__name__, inputs, 'a partner for each')
         images, partners = halves(inputs)
         labels, _ = halves(labels)
         if mixture is not None:

@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mixskd_mm.datasets.loader_checks import check_batches
-from mixskd_mm.errors import InputError, check_number
+from mixskd_mm.errors import check_number
 
-from ..base import SelfDistillationClassifier, build_loss, halves, top1
+from ..base import SelfDistillationClassifier, build_loss, check_halves, halves, top1
 from ..losses import cross_entropy
 from ..losses.precision import full_precision
 from ..mixing import Mixture
@@ -76,8 +76,7 @@ class DDGSDClassifier(SelfDistillationClassifier):
 
         ``inputs`` are ``(2N, 3, H, W)``: all first views, then all second ones in the same order.
         """
-        if len(inputs) % 2:
-            raise InputError(f'{type(self).__name__} got a batch of {len(inputs)} images: expected two views of each')
+        check_halves(type(self).__name__, inputs, 'two views of each')
         features = self.extract_feat(inputs)
         logits = full_precision(self.head(features))
 

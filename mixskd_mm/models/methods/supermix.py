@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from mixskd_mm.datasets.loader_checks import check_batches
 from mixskd_mm.errors import InputError, check_number
 
-from ..base import halves, top1
+from ..base import check_halves, halves, top1
 from ..losses import cross_entropy, soft_cross_entropy
 from ..mixing import Mixture
 from .kd import KDClassifier
@@ -83,6 +83,7 @@ class SuperMixClassifier(KDClassifier):
 
         Natural images are the first half of the batch, mixed ones the second.
         """
+        check_halves(type(self).__name__, inputs, 'as many natural as mixed ones')
         natural, mixed = halves(inputs)
         y, mixed_y = halves(labels)
         kd_natural, kd_mixed = (self.kd_weight > 0 and self.kd_on == part for part in ('natural', 'mixed'))
