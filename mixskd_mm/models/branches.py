@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import torch.nn.functional as F
 from mmengine.model import BaseModule, ModuleList
+from mmpretrain.models import ImageClassifier
 from mmpretrain.models.backbones import ResNet, ResNet_CIFAR
 from mmpretrain.models.heads import LinearClsHead
 from mmpretrain.registry import MODELS
@@ -145,21 +146,26 @@ def make_branch(
     return AuxiliaryBranch(backbone, start, num_classes, head_init_cfg, stages, channels)
 
 
-def copy_or_make_branch(
-    backbone: nn.Module,
-    start: int,
-    stages: list[tuple[int, ...]] | None,
-    num_classes: int,
-    head_init_cfg: dict | None = None,
-    head: nn.Module | None = None,
-) -> AuxiliaryBranch:
-    """The branch after stage ``start``: with ``stages`` as in ``Layout``, or, if None, with the backbone's once more.
+def copy_or_make_branches(
+    network: ImageClassifier, starts: Sequence[int], layout_of: Callable[[nn.Module, int], list[tuple[int, ...]] | None]
+) -> ModuleList:
+    """Auxiliary branches that classify as ``network`` does, one after each stage k of ``starts``.
 
-    ``head`` is as for ``AuxiliaryBranch``.
+    Args:
+        network (ImageClassifier): Its backbone can be cut into stages.
+        starts (Sequence[int]): 1-based.
+        layout_of (Callable): (blocks, width) of each stage of the branch, of the backbone and k; None for copies of the
+            backbone's later stages, which a backbone whose stages the config declares gets in any case.
     """
-    if stages is None:
-        return AuxiliaryBranch(backbone, start, num_classes, head_init_cfg, head=head)
-    return make_branch(backbone, (start, stages), num_classes, head_init_cfg)
+    backbone, head = network.backbone, network.head
+    branches = ModuleList()
+    for k in starts:
+        layout = layout_of(backbone, k) if has_own_stages(backbone) else None
+        if layout is None:
+            branches.append(AuxiliaryBranch(backbone, k, head.num_classes, head.init_cfg, head=head))
+        else:
+            branches.append(make_branch(backbone, (k, layout), head.num_classes, head.init_cfg))
+    return branches
 
 
 class APFC(BaseModule):

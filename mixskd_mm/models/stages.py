@@ -154,7 +154,6 @@ class AuxiliaryBranch(BaseModule):
         super().__init__()
         self.start = start
         self.cut = cut_of(backbone)
-        self.names = stage_names(backbone)[start:]
         if stages is None:
             later = [name for names in self.cut.stages[start:] for name in names]
             stages = fresh_stages(backbone, [*later, *(self.cut.after_pool or [])])

@@ -17,7 +17,7 @@ from torch import nn
 from mixskd_mm.errors import InputError
 from mixskd_mm.models import AuxiliaryBranch, DCMBranches
 from mixskd_mm.models.recompute import checkpoint_activations
-from mixskd_mm.models.stages import stage_outputs
+from mixskd_mm.models.stages import stage_names, stage_outputs
 
 # Measured once on the authors' functional WRN-16-1, with weights that a seed determines.
 GOLDEN = json.loads((Path(__file__).parents[1] / 'data' / 'dcm_wrn.json').read_text())
@@ -331,11 +331,12 @@ def test_branches_have_weights_of_their_own_and_leave_the_backbone_as_it_was(bac
 def test_stages_are_named_and_initialised_as_the_backbones(backbone):
     """He, fan out: standard deviation sqrt(2 / (channels out * kernel height * kernel width))."""
     torch.manual_seed(0)
-    branches = MODELS.build(dict(type='DCMBranches', backbone=MODELS.build(dict(backbone)), num_classes=10))
+    net = MODELS.build(dict(backbone))
+    branches = MODELS.build(dict(type='DCMBranches', backbone=net, num_classes=10))
     branches.init_weights()
     for branch in branches:
         stages = {name.split('.')[1] for name in branch.state_dict() if name.startswith('stages.')}
-        assert stages == set(branch.names)
+        assert stages == set(stage_names(net)[branch.start :])
         convolutions = [m.weight for m in branch.modules() if isinstance(m, nn.Conv2d)]
         standardised = [weight.flatten() * (weight[:, 0].numel() / 2) ** 0.5 for weight in convolutions]
         assert torch.cat(standardised).std().item() == pytest.approx(1, rel=0.1)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mixskd_mm.errors import check_number
 
 from ..base import SelfDistillationClassifier, build_loss, top1
-from ..branches import copy_or_make_branch, has_own_stages, stage_channels
+from ..branches import copy_or_make_branches, stage_channels
 from ..losses import cross_entropy
 from ..losses.precision import full_precision
 from ..mixing import Mixture
@@ -79,15 +79,10 @@ class BYOTClassifier(SelfDistillationClassifier):
         branch_stages = check_stages(f'{name} branch_stages', branch_stages, num_stages, at_least=1, hidden=True)
         self.branches = ModuleList()
         if self.cls_branch_weight > 0 or self.kd_weight > 0 or self.feature_weight > 0:
-            for k in branch_stages:
-                layout = branch_layout(self.backbone, k)
-                branch = copy_or_make_branch(
-                    self.backbone, k, layout, self.head.num_classes, self.head.init_cfg, self.head
-                )
-                # Nothing else trains the shallow classifiers: then only their maps are used.
-                for module in branch.classifier():
-                    module.requires_grad_(self.cls_branch_weight > 0 or self.kd_weight > 0)
-                self.branches.append(branch)
+            self.branches = copy_or_make_branches(self, branch_stages, branch_layout)
+            # Nothing else trains the shallow classifiers: then only their maps are used.
+            for module in (module for branch in self.branches for module in branch.classifier()):
+                module.requires_grad_(self.cls_branch_weight > 0 or self.kd_weight > 0)
         self.kd_loss = build_loss(kd_loss, 'KDLoss', temperature=self.temperature)
         self.feature_loss = build_loss(feature_loss, 'HintLoss')
 
@@ -125,8 +120,6 @@ def branch_layout(backbone: nn.Module, k: int) -> list[tuple[int, int]] | None:
 
     ResNets: one block per stage, of the network's width (the MixSKD authors' library).
     """
-    if not has_own_stages(backbone):
-        return None
     if isinstance(backbone, ResNet):
         return [(1, width) for width in stage_channels(backbone)[k + 1 :]]
     return None

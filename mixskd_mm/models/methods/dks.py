@@ -14,7 +14,7 @@ from mixskd_mm.errors import check_number
 
 from ..backbones import WideResNet_CIFAR
 from ..base import SelfDistillationClassifier, build_loss, top1
-from ..branches import copy_or_make_branch, has_own_stages, stage_channels, wide_resnet
+from ..branches import copy_or_make_branches, stage_channels, wide_resnet
 from ..losses import cross_entropy, cross_stage_loss
 from ..losses.precision import full_precision
 from ..mixing import Mixture
@@ -69,12 +69,7 @@ class DKSClassifier(SelfDistillationClassifier):
         branch_stages = check_stages(f'{name} branch_stages', branch_stages, num_stages, at_least=1, hidden=True)
         self.branches = ModuleList()
         if self.cls_branch_weight > 0 or self.pair_weight > 0:
-            for k in branch_stages:
-                layout = branch_layout(self.backbone, k)
-                branch = copy_or_make_branch(
-                    self.backbone, k, layout, self.head.num_classes, self.head.init_cfg, self.head
-                )
-                self.branches.append(branch)
+            self.branches = copy_or_make_branches(self, branch_stages, branch_layout)
         self.pair_loss = build_loss(pair_loss, 'SmoothedKLLoss')
 
     def losses(
@@ -103,8 +98,6 @@ def branch_layout(backbone: nn.Module, k: int) -> list[tuple[int, int]] | None:
     WRN: one branch has half the blocks in its last stage, the other twice the width (the code of DKS, and DCM's Table 3).
     ResNet-18: one block fewer after stage 2 (the MixSKD authors' library).
     """
-    if not has_own_stages(backbone):
-        return None
     if isinstance(backbone, WideResNet_CIFAR):
         return dict(wide_resnet(backbone).values())[k]
     if isinstance(backbone, ResNet) and backbone.depth == 18 and k == backbone.num_stages - 2:
