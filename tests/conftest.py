@@ -5,6 +5,7 @@ Tests run on the CPU, so that they give the same everywhere; those marked ``gpu`
 
 import functools
 import os
+import tempfile
 from unittest import mock
 
 import mmengine.config.utils
@@ -17,6 +18,10 @@ import mixskd_mm  # noqa: F401  (registers everything)
 
 
 def pytest_configure(config):
+    # A shared cache also gives code for other vector instructions, which computes wrong numbers or crashes.
+    compiled = tempfile.TemporaryDirectory(prefix='mixskd_inductor_')
+    config.add_cleanup(compiled.cleanup)
+    os.environ['TORCHINDUCTOR_CACHE_DIR'] = compiled.name
     if config.option.markexpr != 'gpu':
         # Before CUDA is asked for; subprocesses too.
         os.environ['CUDA_VISIBLE_DEVICES'] = ''
