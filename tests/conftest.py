@@ -34,6 +34,26 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason='needs a CUDA device: pytest -m gpu'))
 
 
+@pytest.fixture(autouse=True)
+def leaves_torch_as_it_was():
+    """What a test switches for the whole process, as a tool's main may, the next test in this process would inherit."""
+
+    def switches():
+        return dict(
+            grad=torch.is_grad_enabled(),
+            dtype=torch.get_default_dtype(),
+            deterministic=torch.are_deterministic_algorithms_enabled(),
+        )
+
+    before = switches()
+    yield
+    after = switches()
+    torch.set_grad_enabled(before['grad'])
+    torch.set_default_dtype(before['dtype'])
+    torch.use_deterministic_algorithms(before['deterministic'])
+    assert after == before
+
+
 @pytest.fixture(scope='session', autouse=True)
 def read_metafiles_once():
     """mmengine reads all metafiles of mmpretrain for each file of its that a config inherits from."""

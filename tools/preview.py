@@ -72,6 +72,7 @@ def draw(images: Tensor, mixture: Mixture, labels: list[str], number: int) -> Fi
     return figure
 
 
+@torch.no_grad()
 def main() -> None:
     args = parse_args()
     cfg = load_config(args)
@@ -97,5 +98,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    torch.set_grad_enabled(False)
     exit_on_input_error(main)
