@@ -12,6 +12,7 @@ import torch
 from mmengine.config import Config, DictAction
 
 from mixskd_mm.configs import distribute_on_cpu, merge_options, read_config
+from mixskd_mm.datasets.folders import check_annotation_formats
 from mixskd_mm.errors import InputError, last_line
 
 
@@ -95,7 +96,7 @@ def load_config(args: argparse.Namespace) -> Config:
     """Read ``args.config`` and apply the arguments of :func:`add_run_arguments`.
 
     Raises:
-        InputError: if the file does not exist or is no config.
+        InputError: if the file does not exist or is no config, or if its data would run code.
     """
     if not os.path.isfile(args.config):
         raise InputError(f'config {args.config} does not exist')
@@ -104,6 +105,7 @@ def load_config(args: argparse.Namespace) -> Config:
     merge_options(cfg, args.cfg_options or {})
     if 'model' not in cfg:
         raise InputError(f'config {args.config} has no model: expected the config of a training')
+    check_annotation_formats(cfg)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir

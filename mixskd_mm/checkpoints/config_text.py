@@ -1,42 +1,186 @@
-"""Read a config that a checkpoint carries as Python text, without executing it."""
+"""The configs that a checkpoint carries as Python text, which host libraries execute."""
 
 from __future__ import annotations
 
 import ast
+import math
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+
+from mmengine import registry as registries
+from mmengine.registry import Registry
+from mmengine.utils import get_object_from_string
 
 from mixskd_mm.errors import InputError
 
+# Where mmengine keeps them: as meta.cfg and message_hub.runtime_info.cfg, formerly as meta.config.
+PARTS = ('meta', 'message_hub')
+NAMES = ('cfg', 'config')
+# A dotted type may name a class of these, if it is registered.
+LIBRARIES = ('mixskd_mm', 'mmcv', 'mmdet', 'mmengine', 'mmpretrain', 'mmseg', 'torch')
 
-def literal_config(text: str) -> dict:
-    """The assignments of ``text`` whose values are literals, ``dict(...)`` calls included.
 
-    mmengine stores the config of a run in this form. Assignments of anything else are left out, and nothing is executed.
+def make_configs_harmless(checkpoint: dict, source: str) -> None:
+    """Let no config text in a checkpoint do more than assign literals when a host library executes it; in place.
+
+    Args:
+        checkpoint (dict): As it was loaded.
+        source (str): Where it came from, for messages.
 
     Raises:
-        InputError: if ``text`` is no Python.
+        InputError: naming the text, if it is more than that: it has other statements or calls, or builds what is no
+            registered class.
+    """
+    parts = [(checkpoint.get(part), part) for part in PARTS]
+    while parts:
+        holder, path = parts.pop()
+        if isinstance(holder, list | tuple):
+            parts += [(value, f'{path}.{i}') for i, value in enumerate(holder)]
+        if not isinstance(holder, dict):
+            continue
+        for name, value in holder.items():
+            if name in NAMES and isinstance(value, str):
+                try:
+                    holder[name] = harmless_text(value)
+                except InputError as error:
+                    raise InputError(f'checkpoint {source} was refused, since its {path}.{name} {error}') from error
+            else:
+                parts.append((value, f'{path}.{name}'))
+
+
+def harmless_text(text: str) -> str:
+    """The same assignments, without anything that mmengine replaces before it executes a config.
+
+    Raises:
+        InputError: as :func:`literal_config`, or if a value is one that building the config would execute.
+    """
+    config = literal_config(text)
+    check_buildable(config)
+    # '{{ $NAME:default }}' and '{{ fileDirname }}' are replaced, in strings too.
+    replaced = text.replace('{{', '{\\x7b')
+    if replaced != text and literal_config(replaced) != config:
+        raise InputError('has "{{" outside of strings: expected literals')
+    return replaced
+
+
+def literal_config(text: str) -> dict:
+    """The values that ``text`` assigns: literals, and ``dict(...)`` of them.
+
+    mmengine stores the config of a run in this form. Nothing is executed.
+
+    Raises:
+        InputError: if ``text`` holds anything else, or names files that it inherits from. Its message continues "the
+            config ...".
     """
     try:
         statements = ast.parse(text).body
-    except (SyntaxError, ValueError) as error:
-        raise InputError(f'the config in the checkpoint cannot be read ({error})') from error
+    # Deeply nested text: MemoryError or RecursionError.
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        raise InputError(f'cannot be read as Python ({error})') from error
     config = {}
     for statement in statements:
-        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-            try:
-                config[statement.targets[0].id] = _literal(statement.value)
-            except ValueError:
-                continue
+        target = statement.targets[0] if isinstance(statement, ast.Assign) else None
+        try:
+            if not isinstance(target, ast.Name) or len(statement.targets) > 1 or target.id == '_base_':
+                raise ValueError
+            config[target.id] = _literal(statement.value)
+        except (ValueError, TypeError, RecursionError):
+            line = (ast.get_source_segment(text, statement) or '').partition('\n')[0]
+            raise InputError(
+                f'holds more than settings in line {statement.lineno} ({line[:80]}), which would be executed: expected '
+                'names and literals'
+            ) from None
     return config
 
 
 def _literal(node: ast.expr):
     """Value of a literal expression. Raises ValueError if it is none."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict' and not node.args:
-        return {keyword.arg: _literal(keyword.value) for keyword in node.keywords if keyword.arg is not None}
+        value = {}
+        for keyword in node.keywords:
+            value |= _literal(keyword.value) if keyword.arg is None else {keyword.arg: _literal(keyword.value)}
+        return value
     if isinstance(node, ast.Dict):
-        return {_literal(k): _literal(v) for k, v in zip(node.keys, node.values, strict=True) if k is not None}
+        value = {}
+        for key, item in zip(node.keys, node.values, strict=True):
+            value |= _literal(item) if key is None else {_literal(key): _literal(item)}
+        return value
     if isinstance(node, ast.List):
         return [_literal(item) for item in node.elts]
     if isinstance(node, ast.Tuple):
         return tuple(_literal(item) for item in node.elts)
+    if isinstance(node, ast.Name) and node.id in ('inf', 'nan'):
+        return getattr(math, node.id)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Name):
+        return -_literal(node.operand)
     return ast.literal_eval(node)
+
+
+def check_buildable(value, path: str = 'config') -> None:
+    """Raise InputError if building ``value``, a config of literals, would run what is no registered class.
+
+    mmengine takes a ``type`` with dots for any object of any module (``os.system``); some classes evaluate strings; and
+    Hugging Face's run code that they download if they are told to trust it.
+    """
+    if isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            check_buildable(item, f'{path}.{i}')
+    if not isinstance(value, dict):
+        return
+    for name, item in value.items():
+        here = f'{path}.{name}'
+        if name == 'type' and isinstance(item, str) and '.' in item and not is_registered(item):
+            raise InputError(f'builds {here}={item}: expected a registered class')
+        if isinstance(item, str) and is_call(item):
+            raise InputError(f'has code in {here}={item[:80]!r}: expected literals')
+        if name == 'trust_remote_code' and item:
+            raise InputError(f'has {here}={item}: expected no code from elsewhere')
+        check_buildable(item, here)
+
+
+def is_registered(name: str) -> bool:
+    """Whether a dotted name is ``scope.Name`` or the full name of a class in one of mmengine's registries.
+
+    Nothing is imported but :data:`LIBRARIES`.
+    """
+    root, _, rest = name.partition('.')
+    installed = root in sys.modules or find_spec(root) is not None
+    if installed and root in LIBRARIES:
+        import_module(root)
+    if '.' not in rest and not hasattr(sys.modules.get(root), rest):
+        # mmengine looks in the registries of this scope, then for an attribute of the module.
+        return root in sys.modules or not installed
+    if root not in LIBRARIES:
+        return False
+    target = get_object_from_string(name)
+    pending = [registry for registry in vars(registries).values() if isinstance(registry, Registry)]
+    while pending:
+        registry = pending.pop()
+        if any(target is registered for registered in registry.module_dict.values()):
+            return True
+        pending += registry.children.values()
+    return False
+
+
+def is_call(text: str) -> bool:
+    """Whether ``text``, or what follows a dot in it, is an expression that calls something.
+
+    ``data/set(1)`` is taken for the name of a folder.
+    """
+    for expression in (text.strip(), f'x.{text.strip()}'):
+        try:
+            nodes = ast.walk(ast.parse(expression, mode='eval'))
+        except (SyntaxError, ValueError, MemoryError, RecursionError):
+            continue
+        if any(isinstance(node, ast.Call) and not _names_only(node) for node in nodes):
+            return True
+    return False
+
+
+def _names_only(call: ast.Call) -> bool:
+    """Whether a call reads ``name(word)`` or ``name(1)``, which can pass nothing to what it calls."""
+    arguments = [
+        isinstance(a, ast.Name) or (isinstance(a, ast.Constant) and isinstance(a.value, int)) for a in call.args
+    ]
+    return isinstance(call.func, ast.Name) and bool(arguments) and all(arguments) and not call.keywords

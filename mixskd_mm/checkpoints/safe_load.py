@@ -16,6 +16,8 @@ from torch.utils import model_zoo
 
 from mixskd_mm.errors import InputError
 
+from .config_text import make_configs_harmless
+
 
 def _history_buffer_attribute(owner: type, name: str):
     """What ``getattr`` may do while a checkpoint is read: find HistoryBuffer's own statistics, nothing else."""
@@ -44,7 +46,7 @@ def load_data_only(source: str, load: Callable[[], dict]) -> dict:
 
     Raises:
         InputError: naming ``source``, if it is damaged, no checkpoint, or holds objects other than tensors, numbers and
-            mmengine's log.
+            mmengine's log, or a config text that would do more than assign literals.
     """
     try:
         with torch.serialization.safe_globals(SAFE_GLOBALS):
@@ -63,9 +65,7 @@ def load_data_only(source: str, load: Callable[[], dict]) -> dict:
     state = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, dict) else checkpoint
     if not isinstance(state, dict):
         raise InputError(f'checkpoint {source} holds a {type(state).__name__}: expected a dict of tensors')
-    if isinstance(checkpoint.get('meta'), dict):
-        # mmengine's resume would execute this text as a config file. Its own checkpoints call it cfg.
-        checkpoint['meta'].pop('config', None)
+    make_configs_harmless(checkpoint, source)
     return checkpoint
 
 

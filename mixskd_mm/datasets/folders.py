@@ -46,6 +46,28 @@ def check_data_folders(cfg: dict, loaders: tuple[str, ...]) -> None:
                 check_dataset(dataset, f'{loader}.dataset ({dataset.get("type")})')
 
 
+# mmengine reads these so that they can run any code.
+EXECUTABLE = ('.pkl', '.pickle', '.yaml', '.yml')
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+def check_annotation_formats(cfg: dict) -> None:
+    """Raise InputError if a data set of ``cfg`` would unpickle a file (or read YAML, which can name any function).
+
+    A config that trusts such files names them: ``trusted_annotations = ['data/train.pkl']``.
+    """
+    trusted = cfg.get('trusted_annotations') or ()
+    for loader in LOADERS:
+        dataset = (cfg.get(loader) or {}).get('dataset') or {}
+        for one in plain_datasets(dataset):
+            for name, value in one.items():
+                if isinstance(value, str) and value.lower().endswith(EXECUTABLE) and value not in trusted:
+                    raise InputError(
+                        f'{loader}.dataset.{name}={value} can run code when it is read: expected JSON or text, or '
+                        f'trusted_annotations=[{value!r}] in the config'
+                    )
+
+
 def plain_datasets(dataset: dict) -> Iterator[dict]:
     """The data sets inside wrappers such as ConcatDataset and RepeatDataset, or the one itself."""
     inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else None)

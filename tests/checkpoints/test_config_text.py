@@ -1,12 +1,13 @@
-import pytest
+import math
 
-from mixskd_mm.checkpoints.config_text import literal_config
+import pytest
+from mmengine.config import Config
+
+from mixskd_mm.checkpoints.config_text import harmless_text, literal_config, make_configs_harmless
 from mixskd_mm.errors import InputError
 
 
 def test_reads_what_mmengine_writes():
-    from mmengine.config import Config
-
     cfg = Config(dict(model=dict(type='A', layers=(1, -2.5), init_cfg=None, names=['x', 'y'], flag=True), lr=1e-4))
     assert literal_config(cfg.pretty_text) == cfg.to_dict()
 
@@ -16,20 +17,100 @@ def test_dict_displays_too():
 
 
 @pytest.mark.parametrize(
+    'text, value', [('x = inf', math.inf), ('x = -inf', -math.inf), ("x = dict(**{'a b': 1})", {'a b': 1})]
+)
+def test_reads_what_mmengine_writes_for_rare_values(text, value):
+    assert literal_config(text) == {'x': value}
+
+
+@pytest.mark.parametrize(
     'line',
     [
         "model = __import__('os').system('touch {file}')",
         "open('{file}', 'w')",
         "model = dict(a=open('{file}', 'w'))",
+        "model = dict(**open('{file}', 'w'))",
         "model = [open('{file}', 'w') for _ in range(1)]",
+        "model = {{**open('{file}', 'w')}}",
+        'import os',
+        'from mmengine.config import read_base',
+        '_base_ = "{file}.py"',
+        'a = b = 1',
+        'a.b = 1',
+        'del a',
+        'a: int = open("{file}", "w")',
+        'def f(): pass',
+        "x = f'{{1}}'",
     ],
 )
-def test_executes_nothing(line, tmp_path):
+def test_anything_but_literals_is_refused_and_not_executed(line, tmp_path):
     file = tmp_path / 'ran'
-    assert literal_config(line.format(file=file) + '\nlr = 1') == {'lr': 1}
+    with pytest.raises(InputError, match=r'^holds more than settings in line 2 \('):
+        literal_config('lr = 1\n' + line.format(file=file))
     assert not file.exists()
 
 
-def test_text_that_is_no_python_is_refused():
-    with pytest.raises(InputError, match='cannot be read'):
-        literal_config('model = dict(')
+@pytest.mark.parametrize('text', ['model = dict(', 'x = ' + '(' * 5000, 'x\0'])
+def test_text_that_is_no_python_is_refused(text):
+    with pytest.raises(InputError, match=r'^(cannot be read as Python|holds more) '):
+        literal_config(text)
+
+
+@pytest.mark.parametrize(
+    'model',
+    [
+        dict(type='os.system', command='x'),
+        dict(type='subprocess.Popen', args=['x']),
+        dict(type='torch.hub.load'),
+        dict(type='torch.load', f='x'),
+        dict(type='mmengine.load', file='x.pkl'),
+        dict(type='antigravity.webbrowser'),
+        dict(type='A', backbone=[dict(type='pip.main')]),
+        dict(type='CameraMotionCompensation', warp_mode='__import__("os").system("x")'),
+        dict(type='torchvision/ConvertImageDtype', dtype='hub.load("x", "y")'),
+        dict(type='A', dtype=' float or [].append(open("x", "w"))'),
+        dict(type='HFAutoModel', trust_remote_code=True),
+    ],
+)
+def test_what_would_run_code_when_it_is_built_is_refused(model):
+    with pytest.raises(InputError, match=r'^(builds|has) .*: expected '):
+        harmless_text(f'model = {model}')
+
+
+@pytest.mark.parametrize(
+    'value',
+    [
+        dict(type='mmpretrain.models.backbones.resnet.ResNet', depth=50),
+        dict(type='torch.optim.SGD', lr=0.1),
+        dict(type='mmdet.ResNet'),
+        dict(type='mmnothere.ResNet'),
+        dict(classes=('dog (breed)', 'crane (bird)')),
+        dict(data_root='/data/a (copy)/b', work_dir='runs/set(1)/a', filename_tmpl='epoch_{}.pth'),
+    ],
+)
+def test_ordinary_settings_stay_as_they_are(value):
+    assert harmless_text(f'x = {value}') == f'x = {value}'
+
+
+def test_nothing_in_a_string_is_replaced_when_it_is_executed(tmp_path, monkeypatch):
+    monkeypatch.setenv('PLANTED', f'"); open("{tmp_path}/ran", "w"); ("')
+    value = '{{ $PLANTED:x }} {{ fileDirname }} {{ _base_.x }}'
+    text = harmless_text(Config(dict(name=value)).pretty_text)
+    assert Config.fromstring(text, '.py').name == value
+    assert not (tmp_path / 'ran').exists()
+
+
+@pytest.mark.parametrize('where', ['meta.cfg', 'meta.config', 'message_hub.runtime_info.cfg', 'meta.a.0.cfg'])
+def test_each_text_of_a_checkpoint_is_looked_at(where):
+    def checkpoint(text):
+        *path, name = where.split('.')
+        holder = {name: text}
+        for part in reversed(path):
+            holder = [holder] if part == '0' else {part: holder}
+        return holder
+
+    make_configs_harmless(checkpoint('lr = 1'), 'a.pth')
+    with pytest.raises(
+        InputError, match=rf'^checkpoint a\.pth was refused, since its {where} holds more than settings'
+    ):
+        make_configs_harmless(checkpoint('import os'), 'a.pth')

@@ -193,15 +193,25 @@ def test_downloaded_checkpoints_load(tmp_path, url_of):
     assert CheckpointLoader.load_checkpoint(url_of('fine.pth'))['state_dict']['w'].tolist() == [0, 1, 2]
 
 
-def test_resuming_does_not_execute_a_config_in_the_checkpoint(real, tmp_path, mark):
+@pytest.mark.parametrize('part, name', [('meta', 'config'), ('meta', 'cfg'), ('message_hub', 'cfg')])
+def test_a_config_that_would_be_executed_is_refused(real, tmp_path, mark, part, name):
     checkpoint = tiny.load(real)
-    # mmengine reads this key, which it does not write, and executes it as a config file.
-    checkpoint['meta']['config'] = f'import os\nos.system("{touch(mark)}")\ngpu_ids = [0]\n'
+    holder = checkpoint['meta'] if part == 'meta' else checkpoint['message_hub']['runtime_info']
+    # mmengine executes these texts as config files, to resume (config) or in its inferencers.
+    holder[name] = f'import os\nos.system("{touch(mark)}")\ngpu_ids = [0]\n'
     torch.save(checkpoint, tmp_path / 'epoch_1.pth')
     cfg = tiny.make_config(tmp_path / 'run', {'load_from': str(tmp_path / 'epoch_1.pth'), 'resume': True})
-    runner = tiny.train(cfg)
+    with pytest.raises(InputError, match=f'epoch_1.pth was refused, since its {part}.*{name} holds more than settings'):
+        tiny.train(cfg)
     assert not mark.exists()
-    assert runner.iter == 8
+
+
+def test_a_config_of_another_library_resumes(real, tmp_path):
+    checkpoint = tiny.load(real)
+    checkpoint['meta']['config'] = 'gpu_ids = [0]\n'
+    torch.save(checkpoint, tmp_path / 'epoch_1.pth')
+    cfg = tiny.make_config(tmp_path / 'run', {'load_from': str(tmp_path / 'epoch_1.pth'), 'resume': True})
+    assert tiny.train(cfg).iter == 8
 
 
 def test_a_runners_checkpoint_loads_whole(real):

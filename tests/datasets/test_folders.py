@@ -9,7 +9,7 @@ from mmpretrain.datasets import CIFAR100, StanfordCars
 from mmpretrain.registry import DATASETS
 
 from mixskd_mm.cli import describe_input_error
-from mixskd_mm.datasets.folders import check_data_folders, check_dataset
+from mixskd_mm.datasets.folders import check_annotation_formats, check_data_folders, check_dataset
 from mixskd_mm.errors import InputError
 
 
@@ -176,3 +176,30 @@ def test_train_ends_with_one_line(tmp_path, monkeypatch):
         'train.py', config, '--cfg-options', f'train_dataloader.dataset.data_root={root}', monkeypatch=monkeypatch
     )
     assert message.startswith(f'error: train_dataloader.dataset (CUB): {root} has no images.txt: expected ')
+
+
+@pytest.mark.parametrize('name', ['train.pkl', 'train.PICKLE', 'train.yaml', 'a/b.yml'])
+@pytest.mark.parametrize('wrap', [lambda one: one, lambda one: dict(type='RepeatDataset', dataset=one)])
+def test_annotations_that_can_run_code_are_refused_unless_they_are_trusted_by_name(name, wrap):
+    cfg = dict(val_dataloader=dict(dataset=wrap(dict(type='CustomDataset', ann_file=name))))
+    message = (
+        f'^val_dataloader.dataset.ann_file={name} can run code when it is read: expected JSON or text, or trusted_ann'
+    )
+    with pytest.raises(InputError, match=message):
+        check_annotation_formats(cfg)
+    with pytest.raises(InputError, match=message):
+        check_annotation_formats(cfg | dict(trusted_annotations=['other.pkl']))
+    check_annotation_formats(cfg | dict(trusted_annotations=[name]))
+
+
+def test_other_annotations_and_configs_without_data_pass():
+    dataset = dict(type='CustomDataset', ann_file='train.json', data_prefix='a.pkl/images')
+    check_annotation_formats(dict(train_dataloader=dict(dataset=dataset), test_dataloader=None))
+
+
+@pytest.mark.parametrize('tool', ['train.py', 'check_dataset.py'])
+def test_a_pickle_is_not_read_by_the_tools(tool, tmp_path, monkeypatch):
+    config = tiny.write_config(tmp_path)
+    arguments = ['--cfg-options', 'train_dataloader.dataset.ann_file=a.pkl']
+    message = tiny.error_of(tool, config, *arguments, monkeypatch=monkeypatch)
+    assert message.startswith('error: train_dataloader.dataset.ann_file=a.pkl can run code when it is read')
