@@ -2,7 +2,6 @@
 """Draw the first training images of a recipe as its model gets them: clean, partner, mask and mixed, with labels and lam."""
 
 import argparse
-from functools import partial
 
 import torch
 from matplotlib.figure import Figure
@@ -12,7 +11,7 @@ from mmengine.runner import Runner, set_random_seed
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from mixskd_mm.checkpoints.write import write_checked
+from mixskd_mm.checkpoints.write import write_figure
 from mixskd_mm.cli import add_run_arguments, exit_on_input_error, load_config
 from mixskd_mm.errors import InputError
 from mixskd_mm.models import Mixture, MixupDataPreprocessor
@@ -90,9 +89,7 @@ def main() -> None:
     images = images / 255 if preprocessor.to_rgb else images.flip(1) / 255
     labels = [str(sample.gt_label.item()) for sample in samples]
     figure = draw(images[: len(mixture.index)], mixture, labels, min(args.images, len(mixture.index)))
-    write_checked(
-        args.out, figure, lambda path: None, partial(Figure.savefig, format=args.out.rpartition('.')[2], dpi=110)
-    )
+    write_figure(args.out, figure, dpi=110)
     lam = mixture.lam.mean().item()
     print(f'{type(mixture).__name__}, lam {lam:.3f} on average of the batch: {args.out}')
 

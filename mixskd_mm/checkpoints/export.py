@@ -18,7 +18,7 @@ from mixskd_mm.version import __version__
 from .config_text import literal_config
 from .parts import PEER, network_part
 from .safe_load import load_local_checkpoint
-from .write import write_checked
+from .write import as_bytes, write_file
 
 
 def training_state(checkpoint: dict, source: str, ema: bool = False, network: int = 0) -> dict[str, Tensor]:
@@ -252,8 +252,6 @@ def export(
             raise InputError(no_counterpart(format, f'this {type(classifier.backbone).__name__}')) from error
 
     about = metadata(checkpoint, metrics)
-    save = torch.save
-    if format == 'safetensors':
-        save = partial(import_safetensors().save_file, metadata=about)
-    write_checked(out, content(format, state, about), check, save)
+    save = partial(import_safetensors().save, metadata=about) if format == 'safetensors' else as_bytes
+    write_file(out, save(content(format, state, about)), check)
     return len(state)

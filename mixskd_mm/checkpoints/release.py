@@ -10,7 +10,7 @@ from torch import Tensor
 from mixskd_mm.errors import InputError
 
 from .safe_load import load_local_checkpoint
-from .write import write_checked
+from .write import as_bytes, write_file
 
 # (their name, ours), first match wins. b_k continues stage k, so its i-th extractor is a copy of stage k + 1 + i.
 _RULES = (
@@ -115,5 +115,5 @@ def import_release(released: str, out: str) -> int:
     def load(path: str) -> None:
         MODELS.build(config).load_state_dict(load_local_checkpoint(path)['state_dict'], strict=True)
 
-    write_checked(out, {'state_dict': state, 'meta': meta}, load)
+    write_file(out, as_bytes({'state_dict': state, 'meta': meta}), load)
     return len(state)

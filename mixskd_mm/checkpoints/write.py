@@ -2,50 +2,125 @@
 
 from __future__ import annotations
 
+import io
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
+from mmengine.fileio import LocalBackend, register_backend
 
 from mixskd_mm.errors import InputError
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def write_checked(out: str, content, check: Callable[[str], None], save: Callable = torch.save) -> None:
-    """Save ``content`` beside ``out`` under a temporary name, ``check`` that file, then give it its name.
+CHUNK = 1 << 24
+
+
+def write_file(
+    out: str, data: bytes | memoryview, check: Callable[[str], None] | None = None, flush: bool = True
+) -> None:
+    """Write ``data`` beside ``out`` under a temporary name, check that file, then give it its name.
 
     Args:
         out (str): The file's final name; its folder is made if it is missing.
-        content: What ``save`` takes as its first argument.
-        check (Callable): Gets the temporary name; if it raises, nothing is left under either name.
-        save (Callable): ``save(content, path)``. Defaults to ``torch.save``.
+        data (bytes): Its content. It is read back and compared.
+        check (Callable, optional): Gets the temporary name; if it raises, nothing is left under either name. Defaults to
+            None.
+        flush (bool): Wait until the disk has it, so that it survives a loss of power. Defaults to True.
 
     Raises:
-        InputError: if the place cannot be written to.
+        InputError: if the place cannot be written to, with the bytes that were needed and are free, or if the file reads
+            back otherwise.
     """
     folder = os.path.dirname(os.path.abspath(out))
+    partial = None
     try:
         if os.path.isdir(out):
             raise IsADirectoryError(None, 'it is a folder')
         os.makedirs(folder, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=folder, prefix=f'.{os.path.basename(out)}.')
-    except OSError as error:
-        raise InputError(f'cannot write {out}: {error.strerror}') from error
-    os.close(handle)
-    try:
-        save(content, partial)
-        check(partial)
+        handle, partial = tempfile.mkstemp(dir=folder, prefix=f'.{os.path.basename(out)[:100]}.')
+        with open(handle, 'wb') as file:
+            file.write(data)
+            file.flush()
+            if flush:
+                os.fsync(file.fileno())
+        check_content(partial, data, out)
+        if check is not None:
+            check(partial)
         # Temporary files are private; this one gets the mode that any new file would have.
         mask = os.umask(0)
         os.umask(mask)
         os.chmod(partial, 0o666 & ~mask)
         os.replace(partial, out)
+        if flush:
+            flush_folder(folder)
+    except OSError as error:
+        raise InputError(f'cannot write {out}: {error.strerror or error}{space(len(data), folder)}') from error
     finally:
-        if os.path.exists(partial):
+        if partial is not None and os.path.exists(partial):
             os.remove(partial)
 
 
+def check_content(path: str, data: bytes | memoryview, out: str) -> None:
+    """Raise InputError, naming ``out``, unless the file ``path`` holds ``data``."""
+    view = memoryview(data)
+    with open(path, 'rb') as file:
+        same = all(file.read(CHUNK) == view[start : start + CHUNK] for start in range(0, len(view), CHUNK))
+        if not same or file.read(1):
+            raise InputError(f'cannot write {out}: it reads back otherwise; expected a sound disk')
+
+
+def flush_folder(folder: str) -> None:
+    """Wait until the disk has the names in a folder, on systems that can."""
+    if not hasattr(os, 'O_DIRECTORY'):
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def space(needed: int, folder: str) -> str:
+    """What a message says of the room for ``needed`` bytes; '' if the folder does not exist."""
+    if not os.path.isdir(folder):
+        return ''
+    free = shutil.disk_usage(folder).free
+    return f' (it needs {needed / 2**20:.1f} MiB; {free / 2**20:.1f} MiB are free)'
+
+
 def write_text(out: str, text: str) -> None:
-    """Write ``text`` to ``out``, all of it or nothing. Raises InputError as :func:`write_checked`."""
-    write_checked(out, text, lambda path: None, lambda text, path: Path(path).write_text(text))
+    """Write ``text`` to ``out``, all of it or nothing. Raises InputError as :func:`write_file`."""
+    write_file(out, text.encode())
+
+
+def write_figure(out: str, figure: Figure, dpi: int = 120) -> None:
+    """Write a picture in the format that its name says. Raises InputError as :func:`write_file`."""
+    file = io.BytesIO()
+    figure.savefig(file, format=Path(out).suffix[1:], dpi=dpi)
+    write_file(out, file.getvalue())
+
+
+def as_bytes(content) -> memoryview:
+    """``content`` as ``torch.save`` writes it."""
+    file = io.BytesIO()
+    torch.save(content, file)
+    return file.getbuffer()
+
+
+@register_backend('local', force=True, prefixes='')
+class WholeFileBackend(LocalBackend):
+    """mmengine's local files, whole or not there: checkpoints and whatever else mmengine writes through its backends."""
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Write bytes. Raises InputError as :func:`write_file`."""
+        write_file(str(filepath), obj)
+
+    def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
+        """Write text. Raises InputError as :func:`write_file`."""
+        write_file(str(filepath), obj.encode(encoding))

@@ -13,7 +13,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mixskd_mm.checkpoints.write import write_checked, write_text
+from mixskd_mm.checkpoints.write import write_figure, write_text
 from mixskd_mm.cli import Settings, load_config
 from mixskd_mm.errors import InputError
 
@@ -152,7 +152,5 @@ def write_results(out: str, tool: str, results: dict, figure: Figure) -> None:
     text = json.dumps(results, indent=2, allow_nan=False) + '\n'
     path = os.path.join(out, tool)
     write_text(f'{path}.json', text)
-    write_checked(
-        f'{path}.png', figure, lambda path: None, lambda figure, path: figure.savefig(path, format='png', dpi=120)
-    )
+    write_figure(f'{path}.png', figure)
     print(f'{path}.json and {path}.png written')

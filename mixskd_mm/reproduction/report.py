@@ -11,6 +11,8 @@ import matplotlib
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt
 
+from mixskd_mm.checkpoints.write import write_figure, write_text
+
 from .budget import Budget
 from .cells import find_row, is_trainable
 from .jobs import Job, metrics_of
@@ -94,9 +96,8 @@ def write_report(
         *([FGSM_NOTE] if table.attack else []),
         f'Code: mixskd_mm {", ".join(code) or "-"}. Command: `{command}`',
     ]
-    folder.mkdir(parents=True, exist_ok=True)
     markdown, picture = folder / f'{name}.md', folder / f'{name}.png'
-    markdown.write_text(to_markdown(title, parts, notes))
+    write_text(str(markdown), to_markdown(title, parts, notes))
     draw(picture, title, parts, notes[-1])
     return markdown, picture
 
@@ -135,5 +136,5 @@ def draw(path: Path, title: str, parts: list[tuple[str, list[tuple[str, ...]]]],
         drawn.set_fontsize(8)
     figure.suptitle(title, fontsize=11)
     figure.supxlabel(textwrap.fill(note.replace('`', ''), 150), fontsize=7)
-    figure.savefig(path, dpi=120)
+    write_figure(str(path), figure)
     plt.close(figure)

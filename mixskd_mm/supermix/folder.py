@@ -25,7 +25,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mixskd_mm.checkpoints.write import write_checked, write_text
+from mixskd_mm.checkpoints.write import write_file, write_text
 from mixskd_mm.errors import InputError
 
 SETTINGS, LIST = 'settings.json', 'supermix.jsonl'
@@ -152,7 +152,8 @@ class SuperMixFolder:
 def write_png(path: Path, picture: np.ndarray) -> None:
     """Write an image ``(H, W, 3)``, uint8, BGR, all of it or nothing."""
     encoded = cv2.imencode('.png', picture)[1].tobytes()
-    write_checked(str(path), encoded, lambda path: None, lambda data, path: Path(path).write_bytes(data))
+    # The record of its batch is written after it, and waited for.
+    write_file(str(path), encoded, flush=False)
 
 
 def read_json(path: Path) -> dict:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from mixskd_mm.checkpoints.write import write_checked
+from mixskd_mm.checkpoints.write import write_figure
 
 from .optimise import SuperMixed
 
@@ -50,4 +50,4 @@ def draw_sample(
         column[-1].imshow(pictures[sample][..., ::-1])
         steps = mixed.optimised.steps[sample].item()
         column[-1].set_title(f'mixed, {steps} step{"s" * (steps != 1)}', fontsize=8)
-    write_checked(out, figure, lambda path: None, lambda figure, path: figure.savefig(path, format='png', dpi=120))
+    write_figure(out, figure)

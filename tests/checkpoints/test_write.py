@@ -1,7 +1,20 @@
-import pytest
-import torch
+import errno
+import os
+from pathlib import Path
 
-from mixskd_mm.checkpoints.write import write_checked
+import pytest
+import tiny
+import torch
+from matplotlib.figure import Figure
+from mmengine.fileio import get_file_backend
+
+from mixskd_mm.checkpoints import write
+from mixskd_mm.checkpoints.write import as_bytes, write_figure, write_file, write_text
+from mixskd_mm.errors import InputError
+
+
+def names(folder):
+    return [path.name for path in folder.iterdir()]
 
 
 def test_written_file_is_complete_and_gets_its_name_after_the_check(tmp_path):
@@ -12,32 +25,91 @@ def test_written_file_is_complete_and_gets_its_name_after_the_check(tmp_path):
         assert not out.exists()
         seen.append(torch.load(path, weights_only=True)['a'].item())
 
-    write_checked(str(out), {'a': torch.tensor(3.0)}, check)
+    write_file(str(out), as_bytes({'a': torch.tensor(3.0)}), check)
     assert seen == [3.0]
     assert torch.load(out, weights_only=True)['a'] == 3.0
-    assert [path.name for path in out.parent.iterdir()] == ['weights.pth']
+    assert names(out.parent) == ['weights.pth']
 
 
-@pytest.mark.parametrize('failing', ['check', 'save'])
-def test_a_failure_leaves_the_old_file_and_nothing_else(failing, tmp_path):
+def test_a_failed_check_leaves_the_old_file_and_nothing_else(tmp_path):
     out = tmp_path / 'weights.pth'
     out.write_bytes(b'old')
-
-    def save(content, path):
-        torch.save(content, path)
-        if failing == 'save':
-            raise OSError('disk full')
 
     def check(path):
         raise RuntimeError('differs')
 
-    with pytest.raises((OSError, RuntimeError)):
-        write_checked(str(out), {}, check, save)
+    with pytest.raises(RuntimeError, match='differs'):
+        write_file(str(out), b'new', check)
     assert out.read_bytes() == b'old'
-    assert [path.name for path in tmp_path.iterdir()] == ['weights.pth']
+    assert names(tmp_path) == ['weights.pth']
+
+
+@pytest.mark.parametrize('call', ['fsync', 'replace'])
+def test_a_full_disk_leaves_the_old_file_and_is_said_with_the_room_that_is_needed(call, tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    out = tmp_path / 'table.md'
+    out.write_text('old')
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(InputError) as error:
+        write_text(str(out), 'x' * 3 * 2**20)
+    message = str(error.value)
+    assert message.startswith(f'cannot write {out}: No space left on device (it needs 3.0 MiB; ')
+    assert message.endswith(' MiB are free)')
+    assert out.read_text() == 'old' and names(tmp_path) == ['table.md']
+
+
+def test_what_reads_back_otherwise_is_no_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, 'fsync', lambda handle: os.pwrite(handle, b'?', 5))
+    with pytest.raises(InputError, match=r'a\.pth: it reads back otherwise'):
+        write_file(str(tmp_path / 'a.pth'), b'0123456789')
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize('size', [0, 1, 4, 5, 8, 9])
+def test_every_part_is_compared(size, tmp_path, monkeypatch):
+    monkeypatch.setattr(write, 'CHUNK', 4)
+    data = bytes(range(size))
+    file = tmp_path / 'a'
+    file.write_bytes(data)
+    write.check_content(str(file), data, 'a')
+    for wrong in [data + b'x', data[:-1], *(data[:i] + b'?' + data[i + 1 :] for i in range(size))]:
+        if wrong != data:
+            file.write_bytes(wrong)
+            with pytest.raises(InputError, match='reads back otherwise'):
+                write.check_content(str(file), data, 'a')
+
+
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
+    (tmp_path / 'file').touch()
+    (tmp_path / 'folder').mkdir()
+    with pytest.raises(InputError, match=f'^cannot write {tmp_path}/folder: it is a folder'):
+        write_text(str(tmp_path / 'folder'), '')
+    with pytest.raises(InputError, match=f'^cannot write {tmp_path}/file/a.txt: '):
+        write_text(str(tmp_path / 'file/a.txt'), '')
+    with pytest.raises(InputError, match='File name too long'):
+        write_text(str(tmp_path / ('a' * 300)), '')
 
 
 def test_mode_is_that_of_any_new_file(tmp_path):
     (tmp_path / 'plain').touch()
-    write_checked(str(tmp_path / 'written'), {}, lambda path: None)
+    write_file(str(tmp_path / 'written'), b'')
     assert (tmp_path / 'written').stat().st_mode == (tmp_path / 'plain').stat().st_mode
+
+
+def test_a_figure_has_the_format_of_its_name(tmp_path):
+    for name, magic in {'a.png': b'\x89PNG', 'a.pdf': b'%PDF'}.items():
+        write_figure(str(tmp_path / name), Figure(figsize=(1, 1)))
+        assert (tmp_path / name).read_bytes().startswith(magic)
+
+
+def test_mmengine_writes_its_files_so(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(write, 'write_file', lambda out, data: written.append((Path(out).name, bytes(data))))
+    backend = get_file_backend(str(tmp_path))
+    backend.put(b'1', tmp_path / 'a')
+    backend.put_text('ä', str(tmp_path / 'b'))
+    tiny.train(tiny.make_config(tmp_path / 'run', {'train_cfg.max_epochs': 1}))
+    assert written[:2] == [('a', b'1'), ('b', 'ä'.encode())]
+    assert 'epoch_1.pth' in [name for name, _ in written]

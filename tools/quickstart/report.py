@@ -11,6 +11,7 @@ import matplotlib
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 METHODS = {'baseline': 'Baseline', 'mixup': 'Mixup', 'mixskd': 'MixSKD'}
 TASKS = {'cascade-rcnn': 'Cascade R-CNN, box mAP (%)', 'deeplabv3': 'DeepLabV3, mIoU (%)'}
@@ -74,7 +75,7 @@ def draw_curves(path: Path, folders: dict[str, list[Path]]) -> None:
         axis.legend(fontsize=8)
         axis.grid(alpha=0.3)
     figure.tight_layout()
-    figure.savefig(path, dpi=120)
+    save(figure, path, dpi=120)
 
 
 def draw_transfer(path: Path, folders: dict[str, Path]) -> None:
@@ -91,4 +92,11 @@ def draw_transfer(path: Path, folders: dict[str, Path]) -> None:
             axis.axis('off')
         row[0].set_title(f'{name.split(",")[0]}: annotation, prediction', loc='left', fontsize=10)
     figure.tight_layout()
-    figure.savefig(path, dpi=100)
+    save(figure, path, dpi=100)
+
+
+def save(figure: Figure, path: Path, dpi: int) -> None:
+    # Not for --help: it imports the libraries.
+    from mixskd_mm.checkpoints.write import write_figure
+
+    write_figure(str(path), figure, dpi)

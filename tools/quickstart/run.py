@@ -96,6 +96,9 @@ def transfer(task: str, start: str, pretraining: Future, progress: Progress) -> 
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    # Not for --help: it imports the libraries.
+    from mixskd_mm.checkpoints.write import write_text
+
     print('[1/4] writing the digits, and scenes of digits on photographs', flush=True)
     run(OUT / 'digits.log', 'tools/quickstart/make_digits.py', str(OUT / 'digits'))
     run(OUT / 'scenes.log', 'tools/quickstart/make_scenes.py', str(OUT / 'scenes'))
@@ -131,9 +134,9 @@ def main() -> None:
     draw_transfer(ROOT / OUT / 'transfer.png', {task: draw_predictions(task) for task in TASKS})
     minutes = (time.time() - progress.start) / 60
     text = f'{classification_table(accuracies, SEEDS)}\n\n{transfer_table(scores)}\n\n{minutes:.1f} minutes.\n'
-    (ROOT / OUT / 'results.md').write_text(text)
+    write_text(str(ROOT / OUT / 'results.md'), text)
     results = dict(top1=accuracies, transfer={f'{task} from {start}': score for (task, start), score in scores.items()})
-    (ROOT / OUT / 'results.json').write_text(json.dumps(results, indent=2) + '\n')
+    write_text(str(ROOT / OUT / 'results.json'), json.dumps(results, indent=2) + '\n')
     print(
         f'\n{text}\n'
         f'Tables     {OUT}/results.md (results.json)\n'
