@@ -6,7 +6,7 @@ default_hooks = dict(
     # Reads the logged values from the device once an interval; stops at a loss that is not finite.
     runtime_info=dict(type='DeferredRuntimeInfoHook'),
     # The numbers to report are the last epoch's, so no best checkpoint is kept.
-    checkpoint=dict(interval=1, max_keep_ckpts=2),
+    checkpoint=dict(type='LateRemovalCheckpointHook', interval=1, max_keep_ckpts=2),
     # On CPUs: memory that a step frees is used again by the next one.
     memory=dict(type='KeepFreedMemoryHook'),
     epoch_seed=dict(type='EpochSeedHook'),

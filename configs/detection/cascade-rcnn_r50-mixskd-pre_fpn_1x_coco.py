@@ -11,4 +11,4 @@ model = dict(
         )
     )
 )
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=2), **_base_.downstream_hooks)
+default_hooks = dict(checkpoint=dict(type='LateRemovalCheckpointHook', max_keep_ckpts=2), **_base_.downstream_hooks)

@@ -114,7 +114,7 @@ auto_scale_lr = dict(base_batch_size=8)
 default_hooks = dict(
     runtime_info=dict(type='DeferredRuntimeInfoHook'),
     logger=dict(interval=12),
-    checkpoint=dict(interval=16),
+    checkpoint=dict(type='LateRemovalCheckpointHook', interval=16),
     epoch_seed=dict(type='EpochSeedHook'),
     recipe_check=dict(type='RecipeCheckHook'),
     finite_checkpoint=dict(type='FiniteCheckpointHook'),

@@ -16,6 +16,7 @@ from mixskd_mm.models.methods.dcm import peer_config
 from mixskd_mm.version import __version__
 
 from .config_text import literal_config
+from .load import check_values
 from .parts import PEER, network_part
 from .safe_load import load_local_checkpoint
 from .write import as_bytes, write_file
@@ -31,7 +32,7 @@ def training_state(checkpoint: dict, source: str, ema: bool = False, network: in
         network (int): Which network of a checkpoint that holds two (DCM), 0 or 1. Defaults to 0.
 
     Raises:
-        InputError: if there is no average, no backbone or no such network.
+        InputError: if there is no average, no backbone or no such network, or if a weight is not finite.
     """
     state = checkpoint.get('state_dict', checkpoint)
     if ema and 'ema_state_dict' not in checkpoint:
@@ -46,6 +47,7 @@ def training_state(checkpoint: dict, source: str, ema: bool = False, network: in
             network
         ]
         raise InputError(f'checkpoint {source} has no {prefix}backbone.* weights: expected {expected}')
+    check_values(state, f'checkpoint {source}')
     return state
 
 

@@ -27,10 +27,17 @@ def load_weights(model: nn.Module, checkpoint: str) -> None:
         raise InputError(
             f'{source} has {len(unexpected)} tensors that {type(model).__name__} does not have (first: {unexpected[0]})'
         )
-    infinite = [name for name, value in found.items() if value.is_floating_point() and not value.isfinite().all()]
-    if infinite:
-        raise InputError(f'{source}: {infinite[0]} holds NaN or an infinity: expected finite weights')
+    check_values(found, source)
     model.load_state_dict({**model.state_dict(), **found})
+
+
+def check_values(state: dict[str, Tensor], source: str) -> None:
+    """Raise InputError, naming ``source``, if a tensor has no values (device ``meta``), or one that is not finite."""
+    for name, value in state.items():
+        if value.is_meta:
+            raise InputError(f'{source}: {name} has a shape but no values: expected weights')
+        if value.is_floating_point() and not value.isfinite().all():
+            raise InputError(f'{source}: {name} holds NaN or an infinity: expected finite weights')
 
 
 def shapes(state: dict[str, Tensor]) -> dict[str, tuple]:

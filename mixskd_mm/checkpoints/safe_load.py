@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
+import zlib
 from collections.abc import Callable
+from typing import IO
 from urllib.error import URLError
 
 import numpy as np
@@ -84,12 +87,33 @@ def load_local_checkpoint(filename: str, map_location=None) -> dict:
     falls back to unrestricted unpickling, which runs whatever code the file contains.
 
     Raises:
-        InputError: as :func:`load_data_only`, or if the file is missing.
+        InputError: as :func:`load_data_only` and :func:`check_archive`, or if the file is missing.
     """
     filename = os.path.expanduser(filename)
     if not os.path.isfile(filename):
         raise InputError(f'checkpoint {filename} does not exist')
+    check_archive(filename, filename)
     return load_data_only(filename, lambda: torch.load(filename, map_location=map_location, weights_only=True))
+
+
+def check_archive(file: str | IO[bytes], source: str) -> None:
+    """Compare the content of a checkpoint with the checksums in it, which ``torch.load`` does not.
+
+    Files of the format before PyTorch 1.6 have none and pass.
+
+    Raises:
+        InputError: naming ``source``, if it is damaged.
+    """
+    if not zipfile.is_zipfile(file):
+        return
+    try:
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()
+    # What else a damaged directory of the archive leads to.
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
+        raise InputError(f'checkpoint {source} is damaged ({error})') from error
+    if damaged is not None:
+        raise InputError(f'checkpoint {source} is damaged: the checksum of {damaged} differs')
 
 
 def _load_downloaded(url: str, *args, **kwargs) -> dict:
@@ -97,6 +121,9 @@ def _load_downloaded(url: str, *args, **kwargs) -> dict:
 
 
 def _load_fetched(file, map_location=None, weights_only=True) -> dict:
+    check_archive(file, str(file))
+    if not isinstance(file, str):
+        file.seek(0)
     return load_data_only(str(file), lambda: torch.load(file, map_location=map_location, weights_only=True))
 
 

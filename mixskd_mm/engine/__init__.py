@@ -5,6 +5,7 @@ from .deferred_log import DeferredRuntimeInfoHook
 from .epoch_seed import EpochSeedHook, keep_loader_seed
 from .finite_checkpoint import FiniteCheckpointHook
 from .freed_memory import KeepFreedMemoryHook
+from .late_removal import LateRemovalCheckpointHook
 from .provenance import ProvenanceHook
 from .recipe_check import RecipeCheckHook
 
@@ -16,6 +17,7 @@ __all__ = [
     'EpochSeedHook',
     'FiniteCheckpointHook',
     'KeepFreedMemoryHook',
+    'LateRemovalCheckpointHook',
     'ProvenanceHook',
     'RecipeCheckHook',
     'keep_loader_seed',

@@ -6,7 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import CheckpointLoader
 
-from mixskd_mm.checkpoints.load import check_keys
+from mixskd_mm.checkpoints.load import check_keys, check_values
 from mixskd_mm.checkpoints.parts import foreign_parts, without_wrapper
 from mixskd_mm.errors import InputError
 
@@ -69,7 +69,7 @@ def backbone_tensors(filename: str, prefix: str | None) -> dict:
     """Tensors of a classifier's checkpoint whose names start with ``prefix``, without it.
 
     Raises:
-        InputError: if the checkpoint is a detector's or segmenter's, or has no such names.
+        InputError: if the checkpoint is a detector's or segmenter's, has no such names, or holds values that are not finite.
     """
     checkpoint = CheckpointLoader.load_checkpoint(filename, map_location='cpu')
     state = without_wrapper(checkpoint.get('state_dict', checkpoint))
@@ -87,4 +87,5 @@ def backbone_tensors(filename: str, prefix: str | None) -> dict:
         raise InputError(
             f'checkpoint {filename} has no tensors named {prefix}*, but {first}: expected another init_cfg.prefix'
         )
+    check_values(tensors, f'checkpoint {filename}')
     return tensors

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, find_latest_checkpoint
 from torch import nn
 
-from mixskd_mm.checkpoints.load import check_keys
+from mixskd_mm.checkpoints.load import check_keys, check_values, shapes
 from mixskd_mm.checkpoints.parts import predicting_names, without_wrapper
 from mixskd_mm.errors import InputError
 
@@ -29,7 +30,8 @@ class CheckpointKeysHook(Hook):
             detector of other classes, and print how much of it fits. Defaults to False.
 
     Raises:
-        InputError: naming the file, how many tensors do not match and the first of them, or what else is missing.
+        InputError: naming the file, how many tensors do not match and the first of them, one that is not finite, or what
+            else is missing.
     """
 
     # Before EMAHook (NORMAL), which exchanges the weights of a checkpoint, or fails where this hook explains.
@@ -43,12 +45,14 @@ class CheckpointKeysHook(Hook):
         state = model.state_dict()
         names = state if runner._resume else predicting_names(model)
         needed = {name: tuple(state[name].shape) for name in names}
-        found = {
-            name: tuple(value.shape)
+        tensors = {
+            name: value
             for name, value in without_wrapper(checkpoint.get('state_dict', checkpoint)).items()
-            if hasattr(value, 'shape')
+            if isinstance(value, torch.Tensor)
         }
+        found = shapes(tensors)
         source = f'checkpoint {runner._load_from or find_latest_checkpoint(runner.work_dir)}'
+        check_values({name: value for name, value in tensors.items() if name in needed}, source)
         if self.partial_start and training(runner) and not runner._resume:
             fitting = sum(found.get(name) == shape for name, shape in needed.items())
             runner.logger.info(f'{source} fits {fitting} of the {len(needed)} tensors of {type(model).__name__}')

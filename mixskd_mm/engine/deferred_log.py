@@ -6,11 +6,14 @@ import math
 
 import torch
 from mmengine.hooks import LoggerHook, RuntimeInfoHook
+from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.registry import HOOKS
 
 from mixskd_mm.errors import InputError
 
 from .finite_checkpoint import checkpoint_is_due
+
+HISTORY = 10_000
 
 
 @HOOKS.register_module()
@@ -20,6 +23,10 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
     mmengine's own hook copies each logged value to the host in each iteration and so waits for the device each time. This
     one keeps the values on the device and copies them together, when the logger is about to print. The logs are the same.
     Since it then sees every loss, it also stops the run at the first one that is NaN or infinite.
+
+    It also bounds what is logged: of each value, the last epoch's iterations are kept, at least :data:`HISTORY`, unless the
+    ``LogProcessor`` asks for a ``window_size`` of more. mmengine keeps a million, copies them in every iteration and saves
+    them in every checkpoint.
 
     Use it in the place of mmengine's: ``default_hooks=dict(runtime_info=dict(type='DeferredRuntimeInfoHook'))``.
 
@@ -68,6 +75,24 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
                     f'{terms} in iteration {iteration + 1}: expected finite losses. The run stops and no checkpoint is '
                     'written; a lower learning rate, a longer warm-up or clip_grad usually helps'
                 )
+        keep_last(runner.message_hub, history_length(runner))
+
+
+def history_length(runner) -> int | None:
+    """How many of the last values of each kind are needed; None if all are."""
+    windows = [entry.get('window_size') for entry in runner.log_processor.custom_cfg]
+    if 'global' in windows:
+        return None
+    numbers = [window for window in (*windows, runner.log_processor.window_size) if isinstance(window, int)]
+    return max(HISTORY, len(runner.train_dataloader), *numbers)
+
+
+def keep_last(hub: MessageHub, length: int | None) -> None:
+    """Let each history of ``hub`` hold no more than the last ``length`` values, now and later; all with None."""
+    for key, buffer in hub.log_scalars.items():
+        if length is not None and buffer.max_length != length:
+            values, counts = (history[-length:] for history in buffer.data)
+            hub.log_scalars[key] = HistoryBuffer(values, counts, max_length=length)
 
 
 def pending_to_floats(pending: list[tuple[int, dict]]) -> list[tuple[int, dict[str, float]]]:

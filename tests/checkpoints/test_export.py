@@ -167,13 +167,23 @@ def foreign_checkpoints(resnet18, tmp_path):
         'does not say what was trained': {'state_dict': good['state_dict']},
         'holds a CascadeRCNN': {**good, 'meta': {'cfg': detector}},
         'no backbone': {**good, 'state_dict': {'conv.weight': torch.zeros(1)}},
+        'head.fc.bias holds NaN or an infinity: expected finite weights': {
+            **good,
+            'state_dict': {**good['state_dict'], 'head.fc.bias': good['state_dict']['head.fc.bias'] * float('nan')},
+        },
         'does not fit the model of its own config': {**good, 'meta': {'cfg': deeper}},
     }
 
 
 @pytest.mark.parametrize(
     'message',
-    ['does not say what was trained', 'holds a CascadeRCNN', 'no backbone', 'does not fit the model of its own config'],
+    [
+        'does not say what was trained',
+        'holds a CascadeRCNN',
+        'no backbone',
+        'head.fc.bias holds NaN or an infinity: expected finite weights',
+        'does not fit the model of its own config',
+    ],
 )
 def test_foreign_checkpoints_are_refused_in_one_line(message, resnet18, tmp_path):
     torch.save(foreign_checkpoints(resnet18, tmp_path)[message], tmp_path / 'in.pth')

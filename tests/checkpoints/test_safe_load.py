@@ -1,9 +1,12 @@
 import functools
 import http.server
+import io
 import operator
 import os
 import pickle
+import re
 import threading
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +16,17 @@ import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModule
 from mmengine.runner import CheckpointLoader, load_checkpoint
+from mmengine.runner import checkpoint as checkpoint_loaders
 
 from mixskd_mm.checkpoints import load_local_checkpoint
 from mixskd_mm.checkpoints.safe_load import load_data_only
 from mixskd_mm.errors import InputError
+
+
+def load_fetched(file):
+    """As mmengine reads a checkpoint from a store."""
+    return checkpoint_loaders._safe_torch_load(io.BytesIO(Path(file).read_bytes()))
+
 
 EMA = dict(type='EMAHook', momentum=0.1)
 
@@ -261,6 +271,28 @@ def test_a_damaged_file_is_named_in_one_line(real, tmp_path, damage):
     message = str(error.value)
     assert message.startswith(f'checkpoint {file} is damaged, cut short or no checkpoint (')
     assert len(message.splitlines()) == 1 and '()' not in message
+
+
+@pytest.mark.parametrize('damage', ['zeros', 'one_bit', 'directory'])
+@pytest.mark.parametrize('load', [load_local_checkpoint, load_fetched], ids=['local', 'fetched'])
+def test_changed_weights_are_noticed(real, tmp_path, damage, load):
+    content = bytearray(real.read_bytes())
+    with zipfile.ZipFile(real) as archive:
+        record = max(archive.infolist(), key=lambda record: record.file_size)
+    start = record.header_offset + 200
+    if damage == 'zeros':
+        content[start : start + 100] = bytes(100)
+    elif damage == 'one_bit':
+        content[start] ^= 1
+    else:
+        content[content.rindex(b'PK\x01\x02') + 30] ^= 0xFF
+    file = tmp_path / 'changed.pth'
+    file.write_bytes(content)
+    with pytest.raises(InputError) as error:
+        load(str(file))
+    assert re.match('checkpoint .* is damaged.*\\(?.', str(error.value)) and len(str(error.value).splitlines()) == 1
+    if damage != 'directory':
+        assert str(error.value).endswith(f'is damaged: the checksum of {record.filename} differs')
 
 
 @pytest.mark.parametrize('content', [[torch.ones(1)], torch.ones(2), 3, None])

@@ -36,7 +36,7 @@ ORDER = [
     'CheckpointKeysHook',  # compares the checkpoint
     'EMAHook',  # exchanges its weights
     'LoggerHook',
-    'CheckpointHook',
+    'LateRemovalCheckpointHook',
 ]
 
 
@@ -67,7 +67,7 @@ def test_a_config_that_adds_a_hook_keeps_ours(name):
     # Wants a visualizer.
     del cfg.default_hooks.visualization
     as_configured = registered(cfg.default_hooks, cfg.custom_hooks)
-    assert set(as_configured) >= HOOKS[name] | {'EMAHook', 'CheckpointHook', 'LoggerHook'}
+    assert set(as_configured) >= HOOKS[name] | {'EMAHook', 'LateRemovalCheckpointHook', 'LoggerHook'}
     assert len(as_configured) == len(set(as_configured))
     # Whatever is listed first.
     hooks = [*cfg.default_hooks.values(), *cfg.custom_hooks]

@@ -147,3 +147,29 @@ def test_a_partial_start_is_counted_but_a_test_is_not_partial(changed, tmp_path,
     cfg = tiny.make_config(tmp_path / 'test', hooks)
     with pytest.raises(InputError, match='lacks 2 of the 122 tensors'):
         tiny.evaluate(cfg, partial)
+
+
+@pytest.mark.parametrize(
+    'value, told',
+    [
+        (torch.full((10,), float('nan')), 'holds NaN or an infinity: expected finite weights'),
+        (torch.tensor([float('inf')] + 9 * [0.0]), 'holds NaN or an infinity: expected finite weights'),
+        (torch.empty(10, device='meta'), 'has a shape but no values: expected weights'),
+    ],
+)
+def test_weights_without_finite_values_start_and_test_nothing(changed, tmp_path, value, told):
+    checkpoint = changed(lambda state: {**state, 'head.fc.bias': value})
+    expected = f'checkpoint {checkpoint}: head.fc.bias {told}'
+    assert refusal(checkpoint, tmp_path / 'run') == expected
+    with pytest.raises(InputError) as error:
+        tiny.evaluate(tiny.make_config(tmp_path / 'test'), checkpoint)
+    assert str(error.value) == expected
+
+
+def test_a_value_that_only_training_had_does_not_matter_to_a_test(changed, tmp_path):
+    name = 'branches.0.head.fc.bias'
+    checkpoint = changed(lambda state: {**state, name: torch.full((10,), float('nan'))})
+    assert 'accuracy/top1' in tiny.evaluate(tiny.make_config(tmp_path / 'test'), checkpoint)
+    assert refusal(checkpoint, tmp_path / 'run', resume=True) == (
+        f'checkpoint {checkpoint}: {name} holds NaN or an infinity: expected finite weights'
+    )

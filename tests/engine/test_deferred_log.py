@@ -7,8 +7,8 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
 
-from mixskd_mm.engine import DeferredRuntimeInfoHook
-from mixskd_mm.engine.deferred_log import pending_to_floats
+from mixskd_mm.engine import DeferredRuntimeInfoHook, deferred_log
+from mixskd_mm.engine.deferred_log import keep_last, pending_to_floats
 from mixskd_mm.errors import InputError
 from mixskd_mm.models import MixSKDClassifier
 
@@ -112,6 +112,7 @@ def stub_runner(iterations_an_epoch=100):
         epoch=0,
         max_iters=10**6,
         train_dataloader=[None] * iterations_an_epoch,
+        log_processor=SimpleNamespace(custom_cfg=[], window_size=10),
         message_hub=MessageHub.get_instance('test_deferred_log'),
     )
 
@@ -185,3 +186,43 @@ def test_a_checkpoint_is_not_written_while_a_bad_loss_waits(tmp_path, monkeypatc
     with pytest.raises(InputError, match='loss_feature=nan in iteration 2:'):
         tiny.train(tiny.make_config(tmp_path, {**options, **SAVE_EVERY_2_ITERATIONS}))
     assert list(tmp_path.glob('*.pth')) == []
+
+
+def test_the_last_values_are_kept_and_a_checkpoint_does_not_grow(tmp_path, monkeypatch):
+    monkeypatch.setattr(deferred_log, 'HISTORY', 5)
+    whole = tiny.histories(tiny.train(tiny.make_config(tmp_path / 'whole', {'train_cfg.max_epochs': 3})).message_hub)
+    tiny.train(tiny.make_config(tmp_path / 'run', {'train_cfg.max_epochs': 2}))
+    hub = tiny.train(tiny.make_config(tmp_path / 'run', {'train_cfg.max_epochs': 3, 'resume': True})).message_hub
+    # Of 12 iterations, as many as the log averages over.
+    assert {len(values) for values in tiny.histories(hub).values()} == {10}
+    assert len(whole['train/loss']) == 10
+    assert tiny.histories(hub)['train/lam'] == whole['train/lam']
+    assert len(tiny.load(tmp_path / 'run/epoch_3.pth')['message_hub']['log_scalars']['train/loss'].data[0]) == 10
+
+
+@pytest.mark.parametrize(
+    ('custom', 'window', 'batches', 'length'),
+    [
+        ([], 10, 4, 10_000),
+        ([], 20_000, 4, 20_000),
+        ([dict(data_src='loss', window_size=30_000)], 10, 4, 30_000),
+        ([dict(data_src='loss', window_size='epoch')], 10, 40_000, 40_000),
+        ([dict(data_src='loss', window_size='global')], 10, 4, None),
+    ],
+)
+def test_as_many_values_are_kept_as_the_log_shows(custom, window, batches, length):
+    runner = SimpleNamespace(
+        log_processor=SimpleNamespace(custom_cfg=custom, window_size=window), train_dataloader=range(batches)
+    )
+    assert deferred_log.history_length(runner) == length
+
+
+def test_all_values_are_kept_if_the_log_shows_them_all():
+    hub = MessageHub.get_instance(next(tiny.names))
+    for i in range(20):
+        hub.update_scalar('train/loss', float(i))
+    keep_last(hub, None)
+    assert hub.get_scalar('train/loss').data[0].tolist() == list(range(20))
+    keep_last(hub, 3)
+    hub.update_scalar('train/loss', 20.0)
+    assert hub.get_scalar('train/loss').data[0].tolist() == [18, 19, 20]
