@@ -57,6 +57,12 @@ def describe_input_error(error: Exception) -> str | None:
     return None
 
 
+def say(line: str) -> None:
+    """Print a line, in the first process of a run only."""
+    if os.environ.get('RANK', '0') == '0':
+        print(line, flush=True)
+
+
 def cores() -> int:
     """Number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
@@ -85,7 +91,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         action=Settings,
         metavar='KEY=VALUE',
-        help='override settings of the config, e.g. model.temperature=4.0 train_cfg.max_epochs=100',
+        help='override settings of the config, e.g. model.temperature=4.0 train_dataloader.num_workers=8',
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     # torch.distributed.launch passes it; torchrun sets the environment variable instead.

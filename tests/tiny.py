@@ -65,7 +65,7 @@ _base_ = '{ROOT}/configs/quickstart/{method}_r18_digits.py'
 data_root = '{data_root or digits()}'
 model = dict(backbone=dict(stem_channels=8, base_channels=8), head=dict(in_channels=64))
 optim_wrapper = dict(optimizer=dict(lr=0.05))
-param_scheduler = [dict(type='CosineAnnealingLR', T_max=4, by_epoch=True, convert_to_iter_based=True)]
+param_scheduler = [dict(type='ExponentialLR', gamma=0.95, by_epoch=True, convert_to_iter_based=True)]
 train_cfg = dict(max_epochs=2, val_interval=100)
 train_dataloader = dict(batch_size=10, dataset=dict(data_root=data_root))
 val_dataloader = dict(batch_size=50, dataset=dict(data_root=data_root))

@@ -2,13 +2,20 @@
 """Train a classifier, detector or segmenter: whatever the config describes."""
 
 import argparse
+import os
+from contextlib import nullcontext
+from pathlib import Path
 
 import torch
+from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mixskd_mm.cli import add_run_arguments, exit_on_input_error, load_config
+from mixskd_mm.cli import add_run_arguments, exit_on_input_error, load_config, say
 from mixskd_mm.datasets.folders import check_data_folders
 from mixskd_mm.errors import InputError
+from mixskd_mm.locks import locked
+from mixskd_mm.resuming.find import check_new_run, latest_checkpoint
+from mixskd_mm.resuming.schedule import check_schedule, fit_schedule
 
 
 def parse_args() -> argparse.Namespace:
@@ -20,6 +27,17 @@ def parse_args() -> argparse.Namespace:
         const='auto',
         metavar='CHECKPOINT',
         help='continue from this checkpoint, or without one from the latest in the work directory',
+    )
+    parser.add_argument(
+        '--reset',
+        type=lambda text: text.split(','),
+        metavar='SECTION,...',
+        help='with --resume, take these from the config, not from the checkpoint: optim_wrapper, param_scheduler',
+    )
+    parser.add_argument(
+        '--scale-schedule',
+        action='store_true',
+        help='stretch or shorten the schedule of the learning rate to another train_cfg.max_epochs or max_iters',
     )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision (GPU)')
     parser.add_argument('--no-validate', action='store_true', help='do not evaluate during training')
@@ -44,9 +62,14 @@ def main() -> None:
             )
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-    if args.resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+    choose_checkpoint(cfg, args.resume if args.resume is not None else cfg.get('resume', False))
+    if args.reset:
+        if not cfg.resume:
+            raise InputError(f'--reset {",".join(args.reset)}: expected it with --resume and a checkpoint to continue')
+        cfg.default_hooks.resume_check = dict(type='mixskd_mm.engine.ResumeCheckHook', reset=args.reset)
+    if args.scale_schedule:
+        fit_schedule(cfg)
+    check_schedule(cfg)
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise InputError(
@@ -54,7 +77,39 @@ def main() -> None:
             )
         cfg.auto_scale_lr.enable = True
     check_data_folders(cfg, ('train_dataloader', 'val_dataloader'))
-    Runner.from_cfg(cfg).train()
+    # One process of a run has the folder.
+    with locked(Path(cfg.work_dir), '.training.lock') if os.environ.get('RANK', '0') == '0' else nullcontext():
+        Runner.from_cfg(cfg).train()
+
+
+def choose_checkpoint(cfg: Config, resume: bool | str) -> None:
+    """Set ``cfg.resume`` and ``cfg.load_from``.
+
+    Args:
+        cfg (Config): Its ``work_dir`` is where the run's own checkpoints are.
+        resume (bool | str): Whether to continue the latest checkpoint there (``'auto'`` or True), or which one.
+
+    Raises:
+        InputError: if the folder holds the checkpoints of another run.
+    """
+    folder = Path(cfg.work_dir)
+    # As CheckpointHook has it.
+    out_dir = (cfg.get('default_hooks') or {}).get('checkpoint', {}).get('out_dir')
+    folder = Path(out_dir) / folder.name if out_dir else folder
+    if resume in ('auto', True):
+        latest, notes = latest_checkpoint(folder)
+        for note in notes:
+            say(note)
+        if latest is None:
+            say(f'{folder} has no checkpoint: the run starts anew')
+        cfg.resume = latest is not None
+        if latest is not None:
+            cfg.load_from = str(latest)
+    elif resume:
+        cfg.resume, cfg.load_from = True, resume
+    else:
+        cfg.resume = False
+        check_new_run(folder)
 
 
 if __name__ == '__main__':

@@ -7,6 +7,7 @@ downstream_hooks = dict(
     # Stops unless the backbone takes all of its tensors from model.backbone.init_cfg.
     backbone_weights=dict(type='BackboneWeightsHook'),
     recipe_check=dict(type='RecipeCheckHook'),
+    resume_check=dict(type='ResumeCheckHook'),
     finite_checkpoint=dict(type='FiniteCheckpointHook'),
     # A detector or segmenter of other classes may be started from.
     checkpoint_keys=dict(type='CheckpointKeysHook', partial_start=True),

@@ -11,6 +11,7 @@ default_hooks = dict(
     memory=dict(type='KeepFreedMemoryHook'),
     epoch_seed=dict(type='EpochSeedHook'),
     recipe_check=dict(type='RecipeCheckHook'),
+    resume_check=dict(type='ResumeCheckHook'),
     finite_checkpoint=dict(type='FiniteCheckpointHook'),
     checkpoint_keys=dict(type='CheckpointKeysHook'),
     provenance=dict(type='ProvenanceHook'),

@@ -117,6 +117,7 @@ default_hooks = dict(
     checkpoint=dict(type='LateRemovalCheckpointHook', interval=16),
     epoch_seed=dict(type='EpochSeedHook'),
     recipe_check=dict(type='RecipeCheckHook'),
+    resume_check=dict(type='ResumeCheckHook'),
     finite_checkpoint=dict(type='FiniteCheckpointHook'),
     checkpoint_keys=dict(type='CheckpointKeysHook', partial_start=True),
     backbone_weights=dict(type='BackboneWeightsHook'),

@@ -111,6 +111,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='SegVisualizationHook'),
     recipe_check=dict(type='RecipeCheckHook'),
+    resume_check=dict(type='ResumeCheckHook'),
     finite_checkpoint=dict(type='FiniteCheckpointHook'),
     checkpoint_keys=dict(type='CheckpointKeysHook', partial_start=True),
     backbone_weights=dict(type='BackboneWeightsHook'),

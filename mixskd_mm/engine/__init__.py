@@ -8,6 +8,7 @@ from .freed_memory import KeepFreedMemoryHook
 from .late_removal import LateRemovalCheckpointHook
 from .provenance import ProvenanceHook
 from .recipe_check import RecipeCheckHook
+from .resume_check import ResumeCheckHook
 
 __all__ = [
     'BackboneWeightsHook',
@@ -20,5 +21,6 @@ __all__ = [
     'LateRemovalCheckpointHook',
     'ProvenanceHook',
     'RecipeCheckHook',
+    'ResumeCheckHook',
     'keep_loader_seed',
 ]

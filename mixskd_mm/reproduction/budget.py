@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mmengine.config import Config
 
 from mixskd_mm.errors import InputError
+from mixskd_mm.resuming.schedule import scale_schedule, scaled
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Budget:
 
     def scale(self, length: int) -> int:
         """``length`` epochs or iterations of the full recipe in this budget; at least 1."""
-        return max(1, round(length * self.epochs))
+        return scaled(length, self.epochs)
 
     def apply(self, cfg: Config) -> None:
         """Shorten ``cfg``: its training loop, schedule and training set, in place.
@@ -59,19 +60,7 @@ class Budget:
                 loop.val_interval = self.scale(loop.get('val_interval', 1))
                 hook = cfg.default_hooks.checkpoint
                 hook.interval = self.scale(hook.get('interval', 1))
-        for scheduler in cfg.param_scheduler:
-            for key in ('begin', 'end'):
-                if scheduler.get(key):
-                    scheduler[key] = self.scale(scheduler[key])
-            if 'T_max' in scheduler:
-                # A cosine that ends with the training still does.
-                scheduler.end = max(scheduler.end, scheduler.begin + 1)
-                scheduler.T_max = scheduler.end - scheduler.begin
-            if 'milestones' in scheduler:
-                scheduler.milestones = [self.scale(milestone) for milestone in scheduler.milestones]
-            if scheduler.get('convert_to_iter_based') and scheduler.type == 'LinearLR':
-                # As in the recipes: lr of iteration t is lr (t + 1) / (iterations of the warm-up).
-                scheduler.start_factor = 1 / (scheduler.end * math.ceil(cfg.iters_per_epoch / self.subset))
+        scale_schedule(cfg.param_scheduler, self.epochs, cfg.get('iters_per_epoch', 0) / self.subset)
 
     def _subset(self, cfg: Config) -> None:
         if cfg.get('default_scope') != 'mmpretrain':

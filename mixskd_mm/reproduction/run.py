@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.config import Config
@@ -14,6 +11,7 @@ from mmengine.runner import CheckpointLoader
 from mixskd_mm.checkpoints.write import write_text
 from mixskd_mm.configs import read_config
 from mixskd_mm.errors import InputError
+from mixskd_mm.locks import locked
 from mixskd_mm.tool_runs import last_checkpoint, run_tool
 
 from .budget import Budget
@@ -57,18 +55,6 @@ def check_same_run(job: Job, cfg: Config, runs: Path) -> None:
             f'{folder} holds a run with other settings, those of {config.name} beside it: give the same, remove the folder, '
             'or give another --work-dir'
         )
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a run. Raises InputError if one is in it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / '.lock').open('w') as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(f'{folder} is being trained by another process: wait for it, or stop it') from error
-        yield
 
 
 def run_job(job: Job, root: Path, runs: Path, gpus: int) -> dict:

@@ -2,8 +2,9 @@ import math
 
 import pytest
 from mmengine.config import Config
+from mmpretrain.registry import MODELS
 
-from mixskd_mm.checkpoints.config_text import harmless_text, literal_config, make_configs_harmless
+from mixskd_mm.checkpoints.config_text import UNTRUSTED, harmless_text, literal_config, make_configs_harmless
 from mixskd_mm.errors import InputError
 
 
@@ -72,9 +73,21 @@ def test_text_that_is_no_python_is_refused(text):
         dict(type='HFAutoModel', trust_remote_code=True),
     ],
 )
-def test_what_would_run_code_when_it_is_built_is_refused(model):
-    with pytest.raises(InputError, match=r'^(builds|has) .*: expected '):
-        harmless_text(f'model = {model}')
+def test_what_would_run_code_is_not_built(model):
+    text = harmless_text(f'a = 1\nmodel = {model}')
+    built = Config.fromstring(text, '.py').model
+    assert set(built) == set(model) and built != model
+    assert text.count(UNTRUSTED) == 1 or built.trust_remote_code is False
+    # Nor does reading it once more change it.
+    assert harmless_text(text) == text
+
+
+def test_no_host_runs_what_was_marked():
+    with pytest.raises(KeyError, match='not in the'):
+        MODELS.build(dict(type=f'{UNTRUSTED}os.system', command='x'))
+    for prefix in ('', 'torch.'):
+        with pytest.raises(SyntaxError):
+            eval(f'{prefix}{UNTRUSTED}print(1)')
 
 
 @pytest.mark.parametrize(

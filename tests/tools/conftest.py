@@ -85,7 +85,7 @@ def distributed(tmp_path_factory, tiny_imagenet):
         'train_cfg.val_interval=3',
         'default_hooks.probe.type=probe.Probe',
     ]
-    return tmp_path_factory.mktemp('distributed'), ['--cfg-options', *settings]
+    return tmp_path_factory.mktemp('distributed'), ['--scale-schedule', '--cfg-options', *settings]
 
 
 RECIPE = tiny.ROOT / 'configs/mixskd_r50_imagenet.py'

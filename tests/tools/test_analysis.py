@@ -17,7 +17,7 @@ LAMS = [0.0, 0.3, 0.5, 1.0]
 TRAINING = {
     'train_cfg.max_epochs': 16,
     'optim_wrapper.optimizer.lr': 0.1,
-    'param_scheduler.0.T_max': 16,
+    'param_scheduler': [dict(type='CosineAnnealingLR', T_max=16, by_epoch=True, convert_to_iter_based=True)],
     'default_hooks.checkpoint.interval': 16,
 }
 

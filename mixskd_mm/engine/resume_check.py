@@ -1,0 +1,123 @@
+"""Resuming continues a run, or says what it does not continue."""
+
+from __future__ import annotations
+
+import warnings
+
+from mmengine.dist import get_world_size
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import EpochBasedTrainLoop, find_latest_checkpoint
+
+from mixskd_mm.checkpoints.config_text import literal_config
+from mixskd_mm.errors import InputError
+from mixskd_mm.resuming.settings import KEPT, RESETTABLE, describe, differences, section_to_reset
+
+from .checkpoint_keys import training
+
+
+@HOOKS.register_module()
+class ResumeCheckHook(Hook):
+    """Compare a run with the checkpoint that it resumes from, before mmengine loads its state.
+
+    mmengine lets the optimiser's and the schedulers' state in the checkpoint override the config: another learning rate,
+    schedule, batch or number of processes would not be applied, or would shift the schedule. Such changes are refused unless
+    their section is reset. Other changes apply, and are logged.
+
+    Args:
+        reset (Sequence[str]): Sections to take from the config instead of the checkpoint, of ``optim_wrapper`` (learning
+            rate, momentum, weight decay; running averages of the optimiser stay) and ``param_scheduler`` (the schedule, set
+            forward to where the run is). Defaults to none.
+
+    Raises:
+        InputError: for a setting that would not be applied, or a checkpoint from the middle of an epoch.
+    """
+
+    # After CheckpointKeysHook (HIGH), which says whether it fits at all.
+    priority = 'ABOVE_NORMAL'
+
+    def __init__(self, reset: tuple[str, ...] | list[str] = ()) -> None:
+        for section in reset:
+            if section not in RESETTABLE:
+                raise InputError(f'--reset {section}: expected some of {", ".join(RESETTABLE)}')
+        self.reset = tuple(reset)
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        checkpoint['meta']['world_size'] = get_world_size()
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        if not (training(runner) and runner._resume):
+            return
+        source = f'checkpoint {runner._load_from or find_latest_checkpoint(runner.work_dir)}'
+        self.compare_settings(runner, checkpoint['meta'], source)
+        if isinstance(runner.train_loop, EpochBasedTrainLoop):
+            self.compare_epochs(runner, checkpoint, source)
+        if not isinstance(runner.param_schedulers, list) or 'param_groups' not in checkpoint['optimizer']:
+            # One for each of several optimisers: as mmengine resumes them.
+            return
+        if self.reset:
+            continue_schedule(runner, checkpoint)
+            runner.logger.info(f'From the config, not from {source}: {", ".join(self.reset)}')
+        for saved, wanted in zip(checkpoint.get('param_schedulers', []), runner.param_schedulers, strict=False):
+            # Where the config gives no end, mmengine took that of the training, which may be longer now.
+            saved['end'] = wanted.end
+
+    def compare_settings(self, runner, meta: dict, source: str) -> None:
+        """Refuse what would not be applied, log what is."""
+        changes = []
+        if isinstance(meta.get('cfg'), str):
+            changes = differences(literal_config(meta['cfg']), runner.cfg.to_dict())
+        if meta.get('world_size', get_world_size()) != get_world_size():
+            changes.append(('number of processes', meta['world_size'], get_world_size()))
+        for path, old, new in changes:
+            kept = 'train_dataloader.batch_size' if path == 'number of processes' else section_to_reset(path)
+            if kept is not None and KEPT[kept] not in self.reset:
+                way = f', or --reset {KEPT[kept]} to change it' if KEPT[kept] else ''
+                raise InputError(f'{source} was trained with {path}={old}, not {new}: expected the same{way}')
+        applied = [change for change in changes if section_to_reset(change[0]) is None]
+        if applied:
+            runner.logger.warning(f'{source} was trained with other settings; from now on: {describe(applied)}')
+
+    def compare_epochs(self, runner, checkpoint: dict, source: str) -> None:
+        """Refuse other numbers of iterations per epoch, and checkpoints from the middle of one."""
+        meta, info = checkpoint['meta'], checkpoint['message_hub'].get('runtime_info', {})
+        now = len(runner.train_dataloader)
+        before = info['max_iters'] // info['max_epochs'] if info.get('max_epochs') else now
+        if before != now and 'param_scheduler' not in self.reset:
+            raise InputError(
+                f'{source} was trained with {before} iterations per epoch, not {now}: expected the same batch, number of '
+                'processes and images, or --reset param_scheduler to change them'
+            )
+        if meta['iter'] % before:
+            raise InputError(
+                f'{source} was written in the middle of epoch {meta["epoch"] + 1}, after iteration {meta["iter"]}: expected '
+                'one from the end of an epoch to resume (default_hooks.checkpoint.by_epoch=True)'
+            )
+        # What is counted in iterations does not count the epoch that it ends.
+        meta['epoch'] = meta['iter'] // before
+        meta['iter'] = meta['epoch'] * now
+
+
+def continue_schedule(runner, checkpoint: dict) -> None:
+    """Set the config's schedule forward to where the checkpoint is, and let it replace the checkpoint's; in place."""
+    meta = checkpoint['meta']
+    epochs = meta['epoch'] if isinstance(runner.train_loop, EpochBasedTrainLoop) else 0
+    per_epoch = meta['iter'] // epochs if epochs else meta['iter']
+    with warnings.catch_warnings():
+        # That the optimiser has made no step.
+        warnings.simplefilter('ignore')
+        for _ in range(max(epochs, 1)):
+            for _ in range(per_epoch):
+                step(runner.param_schedulers, by_epoch=False)
+            if epochs:
+                step(runner.param_schedulers, by_epoch=True)
+    for saved, wanted in zip(checkpoint['optimizer']['param_groups'], runner.optim_wrapper.param_groups, strict=True):
+        saved.update({name: value for name, value in wanted.items() if name != 'params'})
+    checkpoint['param_schedulers'] = [scheduler.state_dict() for scheduler in runner.param_schedulers]
+
+
+def step(schedulers: list, by_epoch: bool) -> None:
+    """One step of the schedulers of a kind, as mmengine's ``ParamSchedulerHook`` makes them."""
+    for scheduler in schedulers:
+        if scheduler.by_epoch == by_epoch:
+            scheduler.step()

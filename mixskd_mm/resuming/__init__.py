@@ -1,0 +1,1 @@
+"""What continuing a run needs: its checkpoint, its folder, its settings, its schedule."""
