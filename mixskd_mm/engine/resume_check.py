@@ -55,12 +55,12 @@ class ResumeCheckHook(Hook):
         if not isinstance(runner.param_schedulers, list) or 'param_groups' not in checkpoint['optimizer']:
             # One for each of several optimisers: as mmengine resumes them.
             return
-        if self.reset:
+        saved_ends = [saved['end'] for saved in checkpoint.get('param_schedulers', [])]
+        # Where the config gives no end, mmengine takes that of the training, which may be longer now.
+        if self.reset or saved_ends != [scheduler.end for scheduler in runner.param_schedulers]:
             continue_schedule(runner, checkpoint)
+        if self.reset:
             runner.logger.info(f'From the config, not from {source}: {", ".join(self.reset)}')
-        for saved, wanted in zip(checkpoint.get('param_schedulers', []), runner.param_schedulers, strict=False):
-            # Where the config gives no end, mmengine took that of the training, which may be longer now.
-            saved['end'] = wanted.end
 
     def compare_settings(self, runner, meta: dict, source: str) -> None:
         """Refuse what would not be applied, log what is."""

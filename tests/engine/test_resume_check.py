@@ -102,6 +102,11 @@ def test_another_batch_counts_its_own_iterations_after_a_reset(half, tmp_path):
     assert lrs[8:] == pytest.approx([cosine(0.05, i, 8) for i in range(4, 8)])
 
 
+def test_a_schedule_that_the_config_does_not_end_goes_on_in_a_longer_training(half, tmp_path):
+    lrs = tiny.histories(resume(half, tmp_path).message_hub)['train/lr']
+    assert lrs == pytest.approx([cosine(0.05, i, 16) for i in range(16)])
+
+
 def test_a_reset_without_changes_changes_nothing(half, tmp_path):
     plain = resume(half, tmp_path / 'plain')
     reset = resume(half, tmp_path / 'reset', ['optim_wrapper', 'param_scheduler'])
