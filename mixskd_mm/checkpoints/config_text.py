@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import math
 import sys
-from importlib import import_module
 from importlib.util import find_spec
 
 from mmengine import registry as registries
@@ -17,7 +16,7 @@ from mixskd_mm.errors import InputError
 # Where mmengine keeps them: as meta.cfg and message_hub.runtime_info.cfg, formerly as meta.config.
 PARTS = ('meta', 'message_hub')
 NAMES = ('cfg', 'config')
-# A dotted type may name a class of these, if it is registered.
+# What a config from a checkpoint may import. Of these too, a dotted type must be a registered class.
 LIBRARIES = ('mixskd_mm', 'mmcv', 'mmdet', 'mmengine', 'mmpretrain', 'mmseg', 'torch')
 
 
@@ -36,8 +35,13 @@ def make_configs_harmless(checkpoint: dict, source: str) -> None:
         InputError: naming the text, if it is more than that.
     """
     parts = [(checkpoint.get(part), part) for part in PARTS]
+    # A container may be part of itself.
+    seen = set()
     while parts:
         holder, path = parts.pop()
+        if id(holder) in seen:
+            continue
+        seen.add(id(holder))
         if isinstance(holder, list | tuple):
             parts += [(value, f'{path}.{i}') for i, value in enumerate(holder)]
         if not isinstance(holder, dict):
@@ -55,11 +59,19 @@ def make_configs_harmless(checkpoint: dict, source: str) -> None:
 def harmless_text(text: str) -> str:
     """The same assignments, without anything that would run code when they are executed or built.
 
+    What would be imported but is no module of :data:`LIBRARIES`, and not imported yet, is left out of ``custom_imports``.
+
     Raises:
         InputError: as :func:`literal_config`.
     """
     config = literal_config(text)
     harmless = without_code(config)
+    imports = config.get('custom_imports')
+    if isinstance(imports, dict) and imports.get('imports'):
+        names = [imports['imports']] if isinstance(imports['imports'], str) else imports['imports']
+        allowed = [name for name in names if isinstance(name, str) and may_import(name)]
+        if len(allowed) < len(names):
+            harmless['custom_imports'] = {**imports, 'imports': allowed}
     if harmless != config:
         text = '\n'.join(f'{name} = {value!r}' for name, value in harmless.items()) + '\n'
     # mmengine replaces '{{ $NAME:default }}' and '{{ fileDirname }}' before it executes a text, in strings too.
@@ -67,6 +79,11 @@ def harmless_text(text: str) -> str:
     if replaced != text and literal_config(replaced) != harmless:
         raise InputError('has "{{" outside of strings: expected literals')
     return replaced
+
+
+def may_import(name: str) -> bool:
+    """Whether importing a module runs only code of :data:`LIBRARIES`, or none since it was imported before."""
+    return name in sys.modules or name.partition('.')[0] in LIBRARIES
 
 
 def literal_config(text: str) -> dict:
@@ -101,8 +118,9 @@ def literal_config(text: str) -> dict:
 
 def _literal(node: ast.expr):
     """Value of a literal expression. Raises ValueError if it is none."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict' and not node.args:
-        value = {}
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict' and len(node.args) < 2:
+        # mmengine writes dict({'.norm': 0}) for keys that are no names.
+        value = dict(*map(_literal, node.args))
         for keyword in node.keywords:
             value |= _literal(keyword.value) if keyword.arg is None else {keyword.arg: _literal(keyword.value)}
         return value
@@ -135,27 +153,28 @@ def without_code(value):
         return value
     harmless = {}
     for name, item in value.items():
-        if isinstance(item, str) and ((name == 'type' and '.' in item and not is_registered(item)) or is_call(item)):
+        if isinstance(item, str) and runs_code(name, item):
             item = UNTRUSTED + item.removeprefix(UNTRUSTED)
         harmless[name] = False if name == 'trust_remote_code' else without_code(item)
     return harmless
 
 
-def is_registered(name: str) -> bool:
-    """Whether a dotted name is ``scope.Name`` or the full name of a class in one of mmengine's registries.
+def runs_code(name: str, value: str) -> bool:
+    """Whether building a config with this setting could run something else than registered classes."""
+    if name in ('default_scope', '_scope_'):
+        return not is_harmless_scope(value)
+    # Other arguments may become types too: RandomResize(resize_type=...).
+    dotted = '.' in value and (name == 'type' or callable(find_object(value)))
+    return (dotted and not is_registered(value)) or is_call(value)
 
-    Nothing is imported but :data:`LIBRARIES`.
-    """
-    root, _, rest = name.partition('.')
-    installed = root in sys.modules or find_spec(root) is not None
-    if installed and root in LIBRARIES:
-        import_module(root)
-    if '.' not in rest and not hasattr(sys.modules.get(root), rest):
-        # mmengine looks in the registries of this scope, then for an attribute of the module.
-        return root in sys.modules or not installed
-    if root not in LIBRARIES:
-        return False
-    target = get_object_from_string(name)
+
+def is_registered(name: str) -> bool:
+    """Whether a dotted name is ``scope.Name`` or the full name of a class in one of mmengine's registries."""
+    target = find_object(name)
+    if target is None:
+        # mmengine takes the first part for a scope, and imports it.
+        scope, _, rest = name.partition('.')
+        return '.' not in rest and is_harmless_scope(scope)
     pending = [registry for registry in vars(registries).values() if isinstance(registry, Registry)]
     while pending:
         registry = pending.pop()
@@ -163,6 +182,22 @@ def is_registered(name: str) -> bool:
             return True
         pending += registry.children.values()
     return False
+
+
+def is_harmless_scope(name: str) -> bool:
+    """Whether mmengine, which imports scopes, would run no other code by it than :func:`may_import` allows."""
+    return may_import(name) or (name.isidentifier() and find_spec(name) is None)
+
+
+def find_object(name: str):
+    """What a dotted name stands for, or None. Nothing is imported but :data:`LIBRARIES`."""
+    root, *rest = name.split('.')
+    if root in LIBRARIES:
+        return get_object_from_string(name)
+    found = sys.modules.get(root)
+    for part in rest:
+        found = getattr(found, part, None)
+    return found
 
 
 def is_call(text: str) -> bool:
