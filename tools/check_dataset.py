@@ -7,7 +7,7 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
 import numpy as np
@@ -16,8 +16,8 @@ from rich.progress import track
 from torch.utils.data import DataLoader
 
 from mixskd_mm.cli import Settings, cores, describe_input_error, exit_on_input_error, load_config
+from mixskd_mm.datasets.class_names import check_category_order, check_same_classes, class_names, describe
 from mixskd_mm.datasets.folders import check_dataset, plain_datasets, type_name
-from mixskd_mm.engine.recipe_check import describe
 from mixskd_mm.errors import InputError, last_line
 
 LOADERS = {split: f'{split}_dataloader' for split in ('train', 'val', 'test')}
@@ -57,7 +57,13 @@ def main() -> None:
     cfg = load_config(args)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     heads = dict(head_classes(cfg.model))
-    problems = sum(check_set(splits, dataset, heads, samples) for splits, dataset in data_sets(cfg))
+    problems, opened = 0, []
+    for splits, dataset in data_sets(cfg):
+        found, parts = check_set(splits, dataset, heads, samples)
+        problems += found
+        opened += parts
+    pairs = [(*names_and_place(part), *names_and_place(opened[0])) for part in opened[1:]]
+    problems += say_problems(problems_of(check_same_classes, *pair) for pair in pairs)
     print(f'{problems} problem{"s" * (problems != 1)} found')
     sys.exit(1 if problems else 0)
 
@@ -91,9 +97,34 @@ def head_classes(config: dict, path: str = 'model') -> Iterator[tuple[str, int]]
             yield from head_classes(part, place)
 
 
-def check_set(splits: list[str], config: dict, heads: dict[str, int], samples: int) -> int:
-    """Check one set and print what was found; its parts one by one if it is joined of some. Number of problems."""
-    problems, total, names = 0, 0, set()
+def names_and_place(dataset) -> tuple[tuple[str, ...] | None, str]:
+    return class_names(dataset.metainfo), describe(dataset)
+
+
+def problems_of(check: Callable, *arguments) -> list[str]:
+    """The line of the error that ``check`` raises, if it does."""
+    try:
+        check(*arguments)
+    except InputError as error:
+        return [str(error)]
+    return []
+
+
+def say_problems(found: Iterable[list[str]]) -> int:
+    """Print them. Number of problems."""
+    problems = [problem for lines in found for problem in lines]
+    for problem in problems:
+        print(f'  problem: {problem}')
+    return len(problems)
+
+
+def check_set(splits: list[str], config: dict, heads: dict[str, int], samples: int) -> tuple[int, list]:
+    """Check one set and print what was found; its parts one by one if it is joined of some.
+
+    Returns:
+        tuple: Number of problems, and the data sets that could be opened.
+    """
+    problems, total, names, opened = 0, 0, set(), []
     for part in plain_datasets(config):
         dataset, found = open_dataset(part, splits[0])
         place = f'{part.get("type")} in {part.get("data_root")!r}' if dataset is None else describe(dataset)
@@ -101,17 +132,16 @@ def check_set(splits: list[str], config: dict, heads: dict[str, int], samples: i
         if dataset is not None:
             total += len(dataset)
             names.add(type_name(part))
+            opened.append(dataset)
             found += check_opened(dataset, heads, samples)
-        for problem in found:
-            print(f'  problem: {problem}')
-        problems += len(found)
+        problems += say_problems([found])
     name = names.pop() if len(names) == 1 else None
     if name in PUBLISHED:
         published = PUBLISHED[name]['train' not in splits]
         if total not in published:
             numbers = ' or '.join(f'{number:,}' for number in sorted(published))
             print(f'  notice: {total:,} images; the published set has {numbers}')
-    return problems
+    return problems, opened
 
 
 def open_dataset(config: dict, split: str) -> tuple[object | None, list[str]]:
@@ -164,13 +194,7 @@ def class_problems(dataset, num_classes: int, heads: dict[str, int]) -> list[str
         for name, number in heads.items()
         if number != num_classes
     ]
-    annotated = len(getattr(dataset, 'cat_ids', range(num_classes)))
-    if annotated != num_classes:
-        problems.append(
-            f'the annotations have {annotated} of the {num_classes} classes of the config: expected all; set '
-            'metainfo.classes to the names in the file'
-        )
-    return problems
+    return problems + problems_of(check_category_order, dataset)
 
 
 def image_labels(dataset) -> list[list[int]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import numpy as np
 from mmengine.dist import get_world_size
@@ -12,10 +11,18 @@ from mmengine.registry import HOOKS
 from mmpretrain.models.heads import LinearClsHead, StackedLinearClsHead
 from torch import nn
 
+from mixskd_mm.datasets.class_names import (
+    built_datasets,
+    check_category_order,
+    check_datasets_agree,
+    check_same_classes,
+    class_names,
+    describe,
+)
 from mixskd_mm.errors import InputError
 from mixskd_mm.models import SelfDistillationClassifier
 
-from .checkpoint_keys import unwrap
+from .checkpoint_keys import training, unwrap
 
 
 @HOOKS.register_module()
@@ -23,14 +30,26 @@ class RecipeCheckHook(Hook):
     """Compare the data set and the global batch with the recipe before training starts.
 
     Raises:
-        InputError: if the training or validation set is empty, or has labels or classes that the head does not have.
+        InputError: if the training or validation set is empty, has labels or classes that the head does not have, or other
+            classes than the other set, or than the checkpoint that is tested or resumed.
     """
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        if training(runner) and not runner._resume:
+            # To start from weights of other classes is what pretraining is for.
+            return
+        loop = runner.train_loop if training(runner) else runner._test_loop or runner._val_loop
+        dataset = next(built_datasets(loop.dataloader.dataset))
+        expected = class_names((checkpoint.get('meta') or {}).get('dataset_meta'))
+        names = class_names(getattr(dataset, 'metainfo', None))
+        check_same_classes(names, describe(dataset), expected, f'checkpoint {runner._load_from}')
 
     def before_train(self, runner) -> None:
         model = unwrap(runner.model)
         loaders = [runner.train_dataloader]
         if runner._val_loop is not None:
             loaders.append(runner.val_dataloader)
+        check_datasets_agree([loader.dataset for loader in loaders])
         for dataset in (one for loader in loaders for one in built_datasets(loader.dataset)):
             check_not_empty(dataset)
             check_classes(dataset, dense_head_classes(model))
@@ -51,22 +70,6 @@ class RecipeCheckHook(Hook):
         )
         if notice:
             runner.logger.warning(notice)
-
-
-def built_datasets(dataset) -> Iterator:
-    """The data sets inside wrappers such as ConcatDataset and RepeatDataset, or the one itself."""
-    inner = getattr(dataset, 'datasets', None) or ([dataset.dataset] if hasattr(dataset, 'dataset') else None)
-    if inner is None:
-        yield dataset
-    else:
-        for one in inner:
-            yield from built_datasets(one)
-
-
-def describe(dataset) -> str:
-    """Type and place of a data set, for messages."""
-    place = getattr(dataset, 'ann_file', '') or getattr(dataset, 'data_root', '') or getattr(dataset, 'data_prefix', '')
-    return f'{type(dataset).__name__} in {place!r}'
 
 
 def check_not_empty(dataset) -> None:
@@ -90,11 +93,7 @@ def check_classes(dataset, heads: dict[str, int]) -> None:
     classes = getattr(dataset, 'metainfo', {}).get('classes')
     if not heads or classes is None:
         return
-    if hasattr(dataset, 'cat_ids') and len(dataset.cat_ids) != len(classes):
-        raise InputError(
-            f'{describe(dataset)} has annotations of {len(dataset.cat_ids)} of the {len(classes)} classes of the config: '
-            'expected all; set metainfo.classes to the names in the file'
-        )
+    check_category_order(dataset)
     for name, num_classes in heads.items():
         if num_classes != len(classes):
             raise InputError(

@@ -1,3 +1,5 @@
+import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -151,22 +153,23 @@ def test_labels_are_checked_before_training_starts(tmp_path, method):
 class Boxes:
     """Stands for mmdet's CocoDataset: categories found in the annotation file, of those of the config."""
 
-    ann_file = 'train.json'
-
-    def __init__(self, found, classes):
+    def __init__(self, folder, found, classes):
+        self.ann_file = str(folder / 'train.json')
+        categories = [dict(id=i, name=str(i)) for i in range(found)]
+        Path(self.ann_file).write_text(json.dumps(dict(categories=categories)))
         self.cat_ids, self.metainfo = list(range(found)), dict(classes=tuple(map(str, range(classes))))
 
     def __len__(self):
         return 3
 
 
-def test_annotations_of_other_classes_are_refused():
+def test_annotations_of_other_classes_are_refused(tmp_path):
     heads = {'roi_head.bbox_head.0': 10}
-    check_classes(Boxes(10, 10), heads)
-    with pytest.raises(InputError, match=r"Boxes in 'train\.json' has annotations of 4 of the 10 classes"):
-        check_classes(Boxes(4, 10), heads)
+    check_classes(Boxes(tmp_path, 10, 10), heads)
+    with pytest.raises(InputError, match=r"Boxes in '.*train\.json' has annotations of 4 of the 10 classes"):
+        check_classes(Boxes(tmp_path, 4, 10), heads)
     with pytest.raises(InputError, match=r'roi_head\.bbox_head\.0\.num_classes=10: expected 80'):
-        check_classes(Boxes(80, 80), heads)
+        check_classes(Boxes(tmp_path, 80, 80), heads)
 
 
 def test_heads_are_found_by_name():

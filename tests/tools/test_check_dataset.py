@@ -371,8 +371,8 @@ class TestDetection:
         heads = 'model.roi_head.bbox_head.0.num_classes=9: expected 80, the classes of the data set'
         assert problems(lines) == [
             heads,
-            'the annotations have 79 of the 80 classes of the config: expected all; set metainfo.classes to the names in '
-            'the file',
+            f"CocoDataset in '{file}' has annotations of 79 of the 80 classes of the config: expected all; set "
+            'metainfo.classes to the names in the file',
             heads,
         ]
         assert status == 1
