@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from mixskd_mm.cli import Settings, cores, describe_input_error, exit_on_input_error, load_config
 from mixskd_mm.datasets.class_names import check_category_order, check_same_classes, class_names, describe
 from mixskd_mm.datasets.folders import check_dataset, plain_datasets, type_name
+from mixskd_mm.datasets.label_maps import is_binary, read_as_stored, storage_problem
 from mixskd_mm.errors import InputError, last_line
 
 LOADERS = {split: f'{split}_dataloader' for split in ('train', 'val', 'test')}
@@ -265,6 +266,12 @@ class Inspection:
 
     def map_problems(self, file: str, labels: np.ndarray, shape: tuple[int, int]) -> list[str]:
         """What is wrong with a map of labels ``(H, W)`` of an image of that shape."""
+        stored = read_as_stored(file)
+        problem = None if stored is None else storage_problem(stored)
+        if problem:
+            return [f'{file} {problem}']
+        if stored is not None and is_binary(stored, self.dataset.ignore_index):
+            return [f'{file} has 0 and 255 only, and 255 is ignored: expected the labels of {self.num_classes} classes']
         if labels.shape != shape:
             return [f'{file} is {size(labels.shape)}: expected {size(shape)}, as its image']
         values = np.unique(labels)

@@ -19,6 +19,7 @@ from mixskd_mm.datasets.class_names import (
     class_names,
     describe,
 )
+from mixskd_mm.datasets.label_maps import check_label_maps
 from mixskd_mm.errors import InputError
 from mixskd_mm.models import SelfDistillationClassifier
 
@@ -100,20 +101,7 @@ def check_classes(dataset, heads: dict[str, int]) -> None:
                 f'{name}.num_classes={num_classes}: expected {len(classes)}, the classes of {describe(dataset)}'
             )
     if hasattr(dataset, 'ignore_index'):
-        check_pixel_labels(dataset, len(classes))
-
-
-def check_pixel_labels(dataset, num_classes: int, samples: int = 8) -> None:
-    """Raise InputError if one of the first label maps has a value that is no class and not ignored."""
-    for i in range(min(samples, len(dataset))):
-        sample = dataset[i]['data_samples']
-        labels = sample.gt_sem_seg.data
-        wrong = labels[(labels >= num_classes) & (labels != dataset.ignore_index)]
-        if len(wrong):
-            raise InputError(
-                f'{sample.seg_map_path} has label {wrong.max().item()}: expected 0 to {num_classes - 1} or '
-                f'{dataset.ignore_index}, which is ignored'
-            )
+        check_label_maps(dataset, len(classes))
 
 
 def check_dataset_labels(dataset, num_classes: int) -> None:
