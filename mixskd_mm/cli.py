@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
+import signal
 import sys
 from collections.abc import Callable
 from urllib.error import URLError
@@ -63,6 +65,18 @@ def say(line: str) -> None:
         print(line, flush=True)
 
 
+def end_with_launcher() -> None:
+    """Let the system end this process when the process that launched it dies, even by SIGKILL; on Linux only.
+
+    torchrun ends its workers, but not if it is killed: they would train on, on GPUs that nobody knows to be in use.
+    """
+    if sys.platform == 'linux' and 'LOCAL_WORLD_SIZE' in os.environ:
+        PR_SET_PDEATHSIG = 1
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == 1:
+            sys.exit('error: the launcher of this process is gone')
+
+
 def cores() -> int:
     """Number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
@@ -113,6 +127,7 @@ def load_config(args: argparse.Namespace) -> Config:
         raise InputError(f'config {args.config} has no model: expected the config of a training')
     check_annotation_formats(cfg)
     cfg.launcher = args.launcher
+    end_with_launcher()
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Evaluate on several GPUs. On several machines, run it on each with NNODES, NODE_RANK and MASTER_ADDR set.
 set -euo pipefail
-USAGE="usage: [NNODES=1 NODE_RANK=0 MASTER_ADDR=127.0.0.1 PORT=29500] $0 CONFIG CHECKPOINT GPUS [options of test.py]"
+USAGE="usage: [NNODES=1 NODE_RANK=0 MASTER_ADDR=host PORT=29500] $0 CONFIG CHECKPOINT GPUS [options of test.py]"
 if [[ ${1:-} == -h || ${1:-} == --help ]]; then
     echo "$USAGE"
     exit
@@ -13,7 +13,7 @@ CONFIG=$1
 CHECKPOINT=$2
 GPUS=$3
 
-exec python -m torch.distributed.run \
-    --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" --nproc_per_node="$GPUS" \
-    --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}" \
+# shellcheck source=tools/rendezvous.sh
+source "$(dirname "$0")/rendezvous.sh"
+exec python -m torch.distributed.run "${RENDEZVOUS[@]}" --nproc-per-node="$GPUS" \
     "$(dirname "$0")/test.py" "$CONFIG" "$CHECKPOINT" --launcher pytorch "${@:4}"

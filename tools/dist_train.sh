@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Train on several GPUs. On several machines, run it on each with NNODES, NODE_RANK and MASTER_ADDR set.
+# Train on several GPUs. On several machines, run it on each with NNODES, NODE_RANK and MASTER_ADDR set: docs/clusters.md.
 set -euo pipefail
-USAGE="usage: [NNODES=1 NODE_RANK=0 MASTER_ADDR=127.0.0.1 PORT=29500] $0 CONFIG GPUS [options of train.py]"
+USAGE="usage: [NNODES=1 NODE_RANK=0 MASTER_ADDR=host PORT=29500 MAX_RESTARTS=0] $0 CONFIG GPUS [options of train.py]"
 if [[ ${1:-} == -h || ${1:-} == --help ]]; then
     echo "$USAGE"
     exit
@@ -12,7 +12,12 @@ fi
 CONFIG=$1
 GPUS=$2
 
-exec python -m torch.distributed.run \
-    --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" --nproc_per_node="$GPUS" \
-    --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}" \
-    "$(dirname "$0")/train.py" "$CONFIG" --launcher pytorch "${@:3}"
+# shellcheck source=tools/rendezvous.sh
+source "$(dirname "$0")/rendezvous.sh"
+OPTIONS=("${@:3}")
+if [ "${MAX_RESTARTS:-0}" != 0 ]; then
+    # What is started again continues.
+    OPTIONS=(--resume "${OPTIONS[@]}")
+fi
+exec python -m torch.distributed.run "${RENDEZVOUS[@]}" --max-restarts="${MAX_RESTARTS:-0}" --nproc-per-node="$GPUS" \
+    "$(dirname "$0")/train.py" "$CONFIG" --launcher pytorch "${OPTIONS[@]}"

@@ -28,31 +28,46 @@ def record(tmp_path):
     return run
 
 
-def test_one_machine_by_default(record):
-    assert record('python', 'dist_train.sh', 'a.py', 8) == [
-        *('-m', 'torch.distributed.run', '--nnodes=1', '--node_rank=0', '--nproc_per_node=8'),
-        *('--master_addr=127.0.0.1', '--master_port=29500'),
-        *(str(TOOLS / 'train.py'), 'a.py', '--launcher', 'pytorch'),
+@pytest.mark.parametrize(('variables', 'port'), [({}, 0), (dict(PORT='1234'), 1234), (dict(MASTER_PORT='1235'), 1235)])
+def test_one_machine_by_default_on_a_free_port(record, variables, port):
+    assert record('python', 'dist_train.sh', 'a.py', 8, **variables) == [
+        *('-m', 'torch.distributed.run', '--nnodes=1', '--rdzv-backend=c10d', f'--rdzv-endpoint=localhost:{port}'),
+        *('--max-restarts=0', '--nproc-per-node=8', str(TOOLS / 'train.py'), 'a.py', '--launcher', 'pytorch'),
     ]
 
 
+def test_what_is_restarted_resumes(record):
+    arguments = record('python', 'dist_train.sh', 'a.py', 8, '--work-dir', 'w', MAX_RESTARTS='3')
+    assert '--max-restarts=3' in arguments
+    assert arguments[-5:] == ['--launcher', 'pytorch', '--resume', '--work-dir', 'w']
+
+
+@pytest.mark.parametrize('missing', ['NODE_RANK', 'MASTER_ADDR'])
+def test_several_machines_need_to_know_each_other(missing, tmp_path):
+    variables = {name: value for name, value in MACHINES.items() if name != missing}
+    result = tiny.run_tool('dist_train.sh', 'a.py', 2, cwd=tmp_path, env=tiny.environment(**variables))
+    assert result.returncode != 0 and f'{missing}: expected' in result.stderr.splitlines()[-1]
+
+
 MACHINES = dict(NNODES='4', NODE_RANK='3', MASTER_ADDR='10.0.0.7', PORT='12345')
+MEETING = (
+    *('-m', 'torch.distributed.run', '--nnodes=4', '--rdzv-backend=c10d', '--rdzv-id=mixskd_mm'),
+    *('--rdzv-endpoint=10.0.0.7:12345', '--rdzv-conf=is_host=0'),
+)
 
 
 def test_several_machines_and_options_for_training(record):
     options = ('--resume', '--work-dir', 'a folder', '--cfg-options', 'model.temperature=4', 'note=two words')
     assert record('python', 'dist_train.sh', 'a.py', 2, *options, **MACHINES) == [
-        *('-m', 'torch.distributed.run', '--nnodes=4', '--node_rank=3', '--nproc_per_node=2'),
-        *('--master_addr=10.0.0.7', '--master_port=12345'),
-        *(str(TOOLS / 'train.py'), 'a.py', '--launcher', 'pytorch', *options),
+        *MEETING,
+        *('--max-restarts=0', '--nproc-per-node=2', str(TOOLS / 'train.py'), 'a.py', '--launcher', 'pytorch', *options),
     ]
 
 
 def test_several_machines_and_options_for_testing(record):
     assert record('python', 'dist_test.sh', 'a.py', 'b c.pth', 2, '--out', 'm.json', **MACHINES) == [
-        *('-m', 'torch.distributed.run', '--nnodes=4', '--node_rank=3', '--nproc_per_node=2'),
-        *('--master_addr=10.0.0.7', '--master_port=12345'),
-        *(str(TOOLS / 'test.py'), 'a.py', 'b c.pth', '--launcher', 'pytorch', '--out', 'm.json'),
+        *MEETING,
+        *('--nproc-per-node=2', str(TOOLS / 'test.py'), 'a.py', 'b c.pth', '--launcher', 'pytorch', '--out', 'm.json'),
     ]
 
 
