@@ -18,7 +18,7 @@ import damaged
 import disk_full
 import kills
 import sandbox
-from recipe import EPOCHS, Reference
+from recipe import Reference
 from sandbox import Outcome, Result
 
 run = tiny.load_tool('soak/run.py')
@@ -106,7 +106,7 @@ class TestFaults:
 class TestOutcomes:
     def test_weights_that_differ_in_one_bit_are_not_identical(self, reference, tmp_path):
         work_dir = tmp_path / 'run'
-        last = reference.started(work_dir, EPOCHS)
+        last = reference.started(work_dir, 3)
         killed, resumed = Result(-9, '', False), Result(0, 'resumed epoch: 2, iter: 6', False)
         assert kills.judge(9, killed, 2, resumed, work_dir, reference) == Outcome('identical to the bit', True)
         checkpoint = torch.load(last, weights_only=False)
@@ -117,7 +117,7 @@ class TestOutcomes:
 
     def test_a_lost_checkpoint_counts_though_the_weights_are_identical(self, reference, tmp_path):
         work_dir = tmp_path / 'run'
-        reference.started(work_dir, EPOCHS)
+        reference.started(work_dir, 3)
         killed = Result(-9, 'Saving checkpoint at 1 epochs\nSaving checkpoint at 2 epochs', False)
         outcome = kills.judge(9, killed, 0, Result(0, '', False), work_dir, reference)
         assert outcome.name == 'lost a finished checkpoint' and not outcome.kept
@@ -125,7 +125,7 @@ class TestOutcomes:
     def test_a_planted_silent_fault_is_counted_as_such(self, reference, tmp_path, monkeypatch):
         """A setting that a run takes without a word, through a real training."""
         monkeypatch.setattr(changed_settings, 'CHANGES', (('optim_wrapper.optimizer.lr', '0.04'),))
-        fault, outcome = changed_settings.trial(random.Random(0), tmp_path, reference)
+        fault, outcome = changed_settings.trial(random.Random(0), tmp_path, dict(classification=reference))
         trials = [run.Trial('settings', 7, fault, outcome)]
         assert outcome == Outcome('accepted silently', False)
         text = run.report(trials, seed=5)

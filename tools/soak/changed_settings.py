@@ -37,7 +37,6 @@ CHANGES = (
     ('train_cfg.max_epochs', '1.5'),
     ('train_cfg.val_interval', '0'),
     ('train_dataloader.batch_size', '0'),
-    ('train_dataloader.batch_size', '1000'),
     ('train_dataloader.num_workers', '-1'),
     ('train_dataloader.persistent_workers', 'True'),
     ('train_dataloader.sampler', 'None'),
@@ -69,10 +68,10 @@ CHANGES = (
 )
 
 
-def trial(rng: random.Random, folder: Path, reference: Reference) -> tuple[str, Outcome]:
+def trial(rng: random.Random, folder: Path, references: dict[str, Reference]) -> tuple[str, Outcome]:
     """One changed setting: which, and what it led to."""
     key, value = rng.choice(CHANGES)
-    result = reference.train(folder / 'run', options=[f'{key}={value}'])
+    result = references['classification'].train(folder / 'run', options=[f'{key}={value}'])
     return f'{key}={value}', judge(result, key, value)
 
 
@@ -94,11 +93,12 @@ def judge(result: Result, key: str, value: str) -> Outcome:
 
 
 def names(line: str, key: str, value: str) -> bool:
-    """Whether a message says which setting is wrong: its whole key, or the end of it with the value."""
-    last = key.rsplit('.', 1)[-1]
+    """Whether a message says which setting is wrong: its key or the end of it, or what it belongs to and the value."""
+    parent, _, last = key.rpartition('.')
     with contextlib.suppress(ValueError, SyntaxError):
         value = str(ast.literal_eval(value))
-    return key in line or (value in line and (last in line or last == 'type'))
+    owner = last in line or last == 'type' or (parent and parent in line)
+    return key in line or f'{last}=' in line or f"'{last}'" in line or bool(value in line and owner)
 
 
 def has_traceback_file(line: str) -> bool:

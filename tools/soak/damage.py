@@ -1,4 +1,4 @@
-"""Ways to damage a file: its bytes, a checkpoint's content, a list file's lines."""
+"""Ways to damage a file: its bytes, a checkpoint's content, lists, masks and COCO files."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 
 
@@ -153,4 +154,40 @@ LINES: dict[str, Callable[[list[str], random.Random], list[str]]] = {
     'a missing image': lambda lines, rng: lines + ['digit-0/missing.png 0'],
     'no lines of one class': lambda lines, rng: [line for line in lines if not line.endswith(' 3')],
     'no lines': lambda lines, rng: [],
+}
+
+
+# What a mask of uint8 with labels 0 to 10 became.
+MASKS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    'labels times 255': lambda mask: np.where(mask > 0, 255, 0).astype(np.uint8),
+    'a label too large': lambda mask: np.where(mask == mask.max(), 200, mask).astype(np.uint8),
+    'three channels': lambda mask: np.repeat(mask[..., None], 3, axis=2),
+    '16 bits': lambda mask: mask.astype(np.uint16) * 257,
+    'another size': lambda mask: mask[: mask.shape[0] // 2],
+    'only background': lambda mask: np.zeros_like(mask),
+}
+
+
+def each(part: str, **changes) -> Callable[[dict], dict]:
+    """Function that sets keys of all annotations or images of a COCO file."""
+    return lambda coco: {**coco, part: [{**row, **changes} for row in coco[part]]}
+
+
+ANNOTATIONS: dict[str, Callable[[dict], dict]] = {
+    'no annotations': lambda coco: {**coco, 'annotations': []},
+    'no images': lambda coco: {**coco, 'images': []},
+    'no list of categories': lambda coco: {key: value for key, value in coco.items() if key != 'categories'},
+    'categories in another order': lambda coco: {**coco, 'categories': coco['categories'][::-1]},
+    'categories of one name': each('categories', name='1'),
+    'unknown categories': each('annotations', category_id=99),
+    'unknown images': each('annotations', image_id=999),
+    'one image id for all': each('images', id=0),
+    'NaN boxes': each('annotations', bbox=[float('nan')] * 4),
+    'boxes of 1e30': each('annotations', bbox=[0, 0, 1e30, 1e30]),
+    'boxes without an area': each('annotations', bbox=[3, 3, 0, 0], area=0),
+    'a missing image': lambda coco: {
+        **coco,
+        'images': [*coco['images'], dict(coco['images'][0], id=77, file_name='missing.png')],
+        'annotations': [*coco['annotations'], dict(coco['annotations'][0], id=7777, image_id=77)],
+    },
 }

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import cv2
 import torch
-from damage import BYTES, CODE, CONTENT, LINES, damage_bytes
-from recipe import CLASSES, EPOCHS, Reference, write_config
+from damage import ANNOTATIONS, BYTES, CODE, CONTENT, LINES, MASKS, damage_bytes
+from recipe import CLASSES, Reference
 from sandbox import Outcome, Result, loads, run, same_state
 
 from mixskd_mm.checkpoints.safe_load import load_local_checkpoint
@@ -18,9 +18,11 @@ from mixskd_mm.checkpoints.safe_load import load_local_checkpoint
 WAYS = ('resume', 'test', 'load_from', 'export')
 
 
-def trial(rng: random.Random, folder: Path, reference: Reference) -> tuple[str, Outcome]:
+def trial(rng: random.Random, folder: Path, references: dict[str, Reference]) -> tuple[str, Outcome]:
     """One damaged file: what was done, and what it led to."""
-    return (damaged_checkpoint if rng.random() < 0.6 else damaged_data)(rng, folder, reference)
+    if rng.random() < 0.5:
+        return damaged_checkpoint(rng, folder, references['classification'])
+    return damaged_data(rng, folder, references[rng.choice(list(references))])
 
 
 def damaged_checkpoint(rng: random.Random, folder: Path, reference: Reference) -> tuple[str, Outcome]:
@@ -28,9 +30,7 @@ def damaged_checkpoint(rng: random.Random, folder: Path, reference: Reference) -
     damage = rng.choice(list(damages))
     way = rng.choice((*WAYS, 'inferencer') if damages is CODE else WAYS)
     canary = folder / 'canary'
-    path = (
-        reference.started(folder / 'run', 2) if way == 'resume' else Path(shutil.copy(reference.checkpoint(), folder))
-    )
+    path = reference.started(folder / 'run', 2) if way == 'resume' else Path(shutil.copy(reference.last, folder))
     if damages is BYTES:
         damage_bytes(path, damage, rng)
     elif damages is CODE:
@@ -52,9 +52,9 @@ def damaged_checkpoint(rng: random.Random, folder: Path, reference: Reference) -
 def expected(way: str, folder: Path, reference: Reference) -> object:
     """The answer of :func:`use` for the sound file."""
     if way == 'resume':
-        return load_local_checkpoint(str(reference.checkpoint()))['state_dict']
+        return load_local_checkpoint(str(reference.last))['state_dict']
     folder.mkdir()
-    return use(way, Path(shutil.copy(reference.checkpoint(), folder)), folder, reference)[1]
+    return use(way, Path(shutil.copy(reference.last, folder)), folder, reference)[1]
 
 
 def use(way: str, path: Path, folder: Path, reference: Reference) -> tuple[Result, object]:
@@ -73,50 +73,72 @@ def use(way: str, path: Path, folder: Path, reference: Reference) -> tuple[Resul
         result = run('checkpoints/export_backbone.py', path, out)
         return result, torch.load(out, weights_only=True)['state_dict'] if out.exists() else None
     if way == 'resume':
-        work_dir, epochs = path.parent, EPOCHS
-        result = reference.train(work_dir, '--resume')
+        out = path.parent / reference.names[-1]
+        result = reference.train(path.parent, '--resume')
     else:
-        work_dir, epochs = folder / 'tuned', 1
-        options = [f'load_from={path}', f'train_cfg.max_epochs={epochs}', 'param_scheduler.0.T_max=1']
-        result = reference.train(work_dir, options=options)
-    out = work_dir / f'epoch_{epochs}.pth'
+        out = folder / 'tuned' / reference.names[0]
+        options = [f'load_from={path}', 'train_cfg.max_epochs=1', 'param_scheduler.0.T_max=1']
+        result = reference.train(out.parent, options=options)
     return result, load_local_checkpoint(str(out))['state_dict'] if out.exists() else None
 
 
 def damaged_data(rng: random.Random, folder: Path, reference: Reference) -> tuple[str, Outcome]:
     data = Path(shutil.copytree(reference.data, folder / 'data'))
     split = rng.choice(('train', 'test'))
-    kind = rng.choice(('image', 'list', 'folder'))
-    harmless = False
-    if kind == 'image':
-        path, damage = rng.choice(sorted((data / split).rglob('*.png'))), rng.choice(list(BYTES))
-        before = cv2.imread(str(path))
-        damage_bytes(path, damage, rng)
-        after = cv2.imread(str(path))
-        harmless = after is not None and after.shape == before.shape and bool((after == before).all())
-    elif kind == 'list':
-        path = data / f'{split}.txt'
-        damages = rng.choice((BYTES, LINES))
-        damage = rng.choice(list(damages))
-        before = path.read_bytes()
-        if damages is BYTES:
-            damage_bytes(path, damage, rng)
-        else:
-            path.write_text(''.join(f'{line}\n' for line in LINES[damage](path.read_text().splitlines(), rng)))
-        harmless = path.read_bytes().split() == before.split()
-    else:
-        path, damage = data / split / f'digit-{rng.randrange(CLASSES)}', rng.choice(('renamed', 'removed', 'emptied'))
-        if damage == 'renamed':
-            path.rename(path.with_name('cats'))
-        else:
-            shutil.rmtree(path)
-        if damage == 'emptied':
-            path.mkdir()
-    config = write_config(folder / 'damaged.py', data, lists=kind == 'list')
+    kinds = dict(
+        classification=('image', 'list', 'folder'), segmentation=('image', 'mask'), detection=('image', 'json')
+    )
+    kind = rng.choice(kinds[reference.recipe])
+    path, damage, harmless = dict(
+        image=damaged_picture, mask=damaged_picture, list=damaged_text, json=damaged_text, folder=damaged_folder
+    )[kind](rng, data, split, kind)
+    config = reference.write_config(folder / 'damaged.py', data, lists=kind == 'list')
     result = reference.train(folder / 'run', config=config)
     # Either is the file that is wrong.
-    names = (path.name, {'renamed': 'cats', 'a missing image': 'missing.png'}.get(damage, path.name))
-    return f'{split} {kind}, {damage.replace("_", " ")}', judge(result, names, harmless)
+    names = (path.name, dict(renamed='cats').get(damage, 'missing.png' if damage == 'a missing image' else path.name))
+    return f'{reference.recipe}, {split} {kind}, {damage.replace("_", " ")}', judge(result, names, harmless)
+
+
+def damaged_picture(rng: random.Random, data: Path, split: str, kind: str) -> tuple[Path, str, bool]:
+    """Damage an image or a mask; returns its path, how it was damaged, and whether it shows the same pixels."""
+    path = rng.choice(sorted((data / (split if kind == 'image' else f'{split}_masks')).rglob('*.png')))
+    damages = BYTES if kind == 'image' else rng.choice((BYTES, MASKS))
+    damage = rng.choice(list(damages))
+    before = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if damages is BYTES:
+        damage_bytes(path, damage, rng)
+    else:
+        cv2.imwrite(str(path), MASKS[damage](before))
+    after = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    return path, damage, after is not None and after.shape == before.shape and bool((after == before).all())
+
+
+def damaged_text(rng: random.Random, data: Path, split: str, kind: str) -> tuple[Path, str, bool]:
+    """Damage a list file or a COCO file, as :func:`damaged_picture`."""
+    path = data / (f'{split}.txt' if kind == 'list' else f'{split}.json')
+    changes = LINES if kind == 'list' else ANNOTATIONS
+    damages = rng.choice((BYTES, changes))
+    damage = rng.choice(list(damages))
+    before = path.read_bytes()
+    if damages is BYTES:
+        damage_bytes(path, damage, rng)
+    elif kind == 'list':
+        path.write_text(''.join(f'{line}\n' for line in LINES[damage](path.read_text().splitlines(), rng)))
+    else:
+        path.write_text(json.dumps(ANNOTATIONS[damage](json.loads(before))))
+    return path, damage, path.read_bytes().split() == before.split()
+
+
+def damaged_folder(rng: random.Random, data: Path, split: str, kind: str) -> tuple[Path, str, bool]:
+    """Rename, remove or empty the folder of a class, as :func:`damaged_picture`."""
+    path, damage = data / split / f'digit-{rng.randrange(CLASSES)}', rng.choice(('renamed', 'removed', 'emptied'))
+    if damage == 'renamed':
+        path.rename(path.with_name('cats'))
+    else:
+        shutil.rmtree(path)
+    if damage == 'emptied':
+        path.mkdir()
+    return path, damage, False
 
 
 def judge(result: Result, names: tuple[str, ...], harmless: bool, whole: bool = True) -> Outcome:

@@ -1,4 +1,4 @@
-"""The training that all faults are tried on: a MixSKD recipe that takes seconds on one core."""
+"""The trainings that faults are tried on: recipes of the quickstart that take seconds on one core."""
 
 from __future__ import annotations
 
@@ -11,31 +11,63 @@ import numpy as np
 from sandbox import ROOT, Result, run
 from sklearn.datasets import load_digits
 
-EPOCHS = 3
 CLASSES = 4
-CONFIG = """
+CLASSIFICATION = """
 _base_ = '{root}/configs/quickstart/mixskd_r18_digits.py'
 data_root = '{data}'
-model = dict(backbone=dict(stem_channels=4, base_channels=4), head=dict(in_channels=32, num_classes={classes}))
-data_preprocessor = dict(num_classes={classes})
+model = dict(backbone=dict(stem_channels=4, base_channels=4), head=dict(in_channels=32, num_classes=4))
+data_preprocessor = dict(num_classes=4)
 optim_wrapper = dict(optimizer=dict(lr=0.05))
-param_scheduler = [dict(type='CosineAnnealingLR', T_max={epochs}, by_epoch=True, convert_to_iter_based=True)]
-train_cfg = dict(max_epochs={epochs}, val_interval=1)
+param_scheduler = [dict(type='CosineAnnealingLR', T_max=3, by_epoch=True, convert_to_iter_based=True)]
+train_cfg = dict(max_epochs=3, val_interval=1)
 train_dataloader = dict(batch_size=8, dataset=dict(data_root=data_root))
 val_dataloader = dict(batch_size=8, dataset=dict(data_root=data_root))
 test_dataloader = val_dataloader
 auto_scale_lr = dict(base_batch_size=8)
 default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=-1), logger=dict(interval=1))
 """
-# The same images from list files instead of folders of classes.
-LISTS = """
-train_dataloader = dict(dataset=dict(ann_file='train.txt'))
-val_dataloader = dict(dataset=dict(ann_file='test.txt'))
+SEGMENTATION = """
+_base_ = '{root}/configs/quickstart/deeplabv3_r18-scratch_scenes.py'
+model = dict(
+    backbone=dict(stem_channels=4, base_channels=4),
+    decode_head=dict(in_channels=32, channels=8),
+    auxiliary_head=dict(in_channels=16, channels=8),
+)
+param_scheduler = [dict(type='PolyLR', eta_min=0, power=0.9, begin=0, end=6, by_epoch=False)]
+train_cfg = dict(max_iters=6, val_interval=2)
+train_dataloader = dict(batch_size=2, dataset=dict(data_root='{data}'))
+val_dataloader = dict(dataset=dict(data_root='{data}'))
 test_dataloader = val_dataloader
+auto_scale_lr = dict(base_batch_size=2)
+default_hooks = dict(checkpoint=dict(interval=2, max_keep_ckpts=-1), logger=dict(interval=1))
+"""
+DETECTION = """
+_base_ = '{root}/configs/quickstart/cascade-rcnn_r18-scratch_scenes.py'
+model = dict(backbone=dict(stem_channels=4, base_channels=4), neck=dict(in_channels=[16, 32]))
+param_scheduler = [dict(type='MultiStepLR', milestones=[2], gamma=0.1)]
+train_cfg = dict(max_epochs=3, val_interval=1)
+train_dataloader = dict(batch_size=2, dataset=dict(data_root='{data}'))
+val_dataloader = dict(dataset=dict(data_root='{data}'))
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file='{data}/test.json')
+test_evaluator = val_evaluator
+auto_scale_lr = dict(base_batch_size=2)
+default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=-1), logger=dict(interval=1))
+"""
+# Each with its config and the checkpoints that it leaves, the last one last.
+RECIPES = {
+    'classification': (CLASSIFICATION, ('epoch_1.pth', 'epoch_2.pth', 'epoch_3.pth')),
+    'segmentation': (SEGMENTATION, ('iter_2.pth', 'iter_4.pth', 'iter_6.pth')),
+    'detection': (DETECTION, ('epoch_1.pth', 'epoch_2.pth', 'epoch_3.pth')),
+}
+# The images of the classification from list files instead of folders of classes.
+LISTS = """
+train_dataloader['dataset']['ann_file'] = 'train.txt'
+val_dataloader['dataset']['ann_file'] = 'test.txt'
 """
 
 
-def write_data(root: Path, per_class: int = 6) -> None:
+def write_digits(root: Path, per_class: int = 6) -> None:
     """Handwritten digits as folders of classes, with a list file of each split."""
     digits = load_digits()
     for split, first in (('train', 0), ('test', per_class)):
@@ -50,39 +82,52 @@ def write_data(root: Path, per_class: int = 6) -> None:
         (root / f'{split}.txt').write_text('\n'.join(lines) + '\n')
 
 
-def write_config(path: Path, data: Path, lists: bool = False) -> Path:
-    """Write the config of the training; ``lists`` reads the data from list files."""
-    path.write_text(CONFIG.format(root=ROOT, data=data, classes=CLASSES, epochs=EPOCHS) + (LISTS if lists else ''))
-    return path
-
-
 class Reference:
-    """The data, the config and the uninterrupted training that trials are compared with."""
+    """The data, the config and the uninterrupted training that the trials of a recipe are compared with.
 
-    def __init__(self, folder: Path) -> None:
-        self.data = folder / 'data'
-        write_data(self.data)
-        self.config = write_config(folder / 'tiny.py', self.data)
-        self.work_dir = folder / 'reference'
+    Args:
+        folder (Path): Where they go.
+        recipe (str): A key of :data:`RECIPES`. Defaults to 'classification'.
+
+    Raises:
+        RuntimeError: if the training fails.
+    """
+
+    def __init__(self, folder: Path, recipe: str = 'classification') -> None:
+        self.recipe, self.data, self.work_dir = recipe, folder / 'data', folder / 'reference'
+        self.names = RECIPES[recipe][1]
+        folder.mkdir(parents=True, exist_ok=True)
+        if recipe == 'classification':
+            write_digits(self.data)
+        else:
+            run('quickstart/make_scenes.py', self.data, '--train', 6, '--test', 3)
+        self.config = self.write_config(folder / 'tiny.py', self.data)
         started = time.monotonic()
-        self.result = self.train(self.work_dir)
+        result = self.train(self.work_dir)
         self.seconds = time.monotonic() - started
-        if self.result.status:
-            raise RuntimeError(f'the training without a fault failed:\n{self.result.output[-3000:]}')
+        if result.status:
+            raise RuntimeError(f'the {recipe} without a fault failed:\n{result.output[-3000:]}')
 
-    def checkpoint(self, epoch: int = EPOCHS) -> Path:
-        return self.work_dir / f'epoch_{epoch}.pth'
+    @property
+    def last(self) -> Path:
+        """The last checkpoint."""
+        return self.work_dir / self.names[-1]
+
+    def write_config(self, path: Path, data: Path, lists: bool = False) -> Path:
+        """Write the config of the training on ``data``; ``lists`` reads images for classification from list files."""
+        path.write_text(RECIPES[self.recipe][0].format(root=ROOT, data=data) + (LISTS if lists else ''))
+        return path
 
     def train(self, work_dir: Path, *args, config: Path | None = None, options=(), **faults) -> Result:
         """Train into ``work_dir``; ``options`` are those of ``--cfg-options``, ``faults`` those of :func:`sandbox.run`."""
         options = ('--cfg-options', *options) if options else ()
         return run('train.py', config or self.config, '--work-dir', work_dir, *args, *options, **faults)
 
-    def started(self, work_dir: Path, epochs: int) -> Path:
-        """Make a work directory as it is after some epochs; returns its last checkpoint."""
+    def started(self, work_dir: Path, count: int) -> Path:
+        """Make a work directory as it is after the first ``count`` checkpoints; returns the last of them."""
         work_dir.mkdir(parents=True)
-        for epoch in range(1, epochs + 1):
-            shutil.copy(self.checkpoint(epoch), work_dir)
-        last = work_dir / f'epoch_{epochs}.pth'
+        for name in self.names[:count]:
+            shutil.copy(self.work_dir / name, work_dir)
+        last = work_dir / self.names[count - 1]
         (work_dir / 'last_checkpoint').write_text(str(last))
         return last

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Try random faults on a tiny training and count what they lead to: kills, full disks, damaged files, changed settings.
+"""Try random faults on tiny trainings and count what they lead to: kills, full disks, damaged files, changed settings.
 
 Prints a Markdown table of counts and, for each promise that was not kept, the command that repeats it. Needs Linux. Ends
 with status 1 if code from a file was run or something wrong was accepted silently.
@@ -69,12 +69,12 @@ def trial_functions() -> dict[str, Callable]:
     return dict(zip(KINDS, (kills.trial, disk_full.trial, damaged.trial, changed_settings.trial), strict=True))
 
 
-def attempt(seed: int, folder: Path, reference, keep: bool, which: tuple[str, int]) -> Trial:
+def attempt(seed: int, folder: Path, references: dict, keep: bool, which: tuple[str, int]) -> Trial:
     """Try one fault; the seed, the kind and the number choose it."""
     kind, number = which
     place = folder / f'{kind}-{number}'
     place.mkdir(parents=True)
-    fault, outcome = trial_functions()[kind](random.Random(f'{seed} {kind} {number}'), place, reference)
+    fault, outcome = trial_functions()[kind](random.Random(f'{seed} {kind} {number}'), place, references)
     if not keep:
         shutil.rmtree(place)
     return Trial(kind, number, fault, outcome)
@@ -83,15 +83,15 @@ def attempt(seed: int, folder: Path, reference, keep: bool, which: tuple[str, in
 def attempt_all(args: argparse.Namespace, folder: Path) -> Iterator[Trial]:
     """Try all faults that were asked for, some at a time."""
     sys.path.insert(0, str(Path(__file__).parent))
-    from recipe import Reference
+    from recipe import RECIPES, Reference
 
     trial_functions()
-    reference = Reference(folder)
+    references = {recipe: Reference(folder / recipe, recipe) for recipe in RECIPES}
     if args.only:
         which = [(args.only[0], int(args.only[1]))]
     else:
         which = [(kind, i) for kind in KINDS for i in range(getattr(args, kind.replace('-', '_')))]
-    function = partial(attempt, args.seed, folder, reference, bool(args.only))
+    function = partial(attempt, args.seed, folder, references, bool(args.only))
     # Forked, with everything imported.
     with ProcessPoolExecutor(args.jobs, mp_context=multiprocessing.get_context('fork')) as pool:
         yield from pool.map(function, which)

@@ -225,12 +225,6 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob('*') if path.is_file())
 
 
-def whole_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in a work directory that load, the newest last."""
-    files = sorted(folder.glob('epoch_*.pth'), key=lambda path: int(path.stem.removeprefix('epoch_')))
-    return [path for path in files if loads(path)]
-
-
 def loads(path: Path) -> bool:
     try:
         load_local_checkpoint(str(path))
