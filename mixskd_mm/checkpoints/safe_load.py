@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable
 from typing import IO
 from urllib.error import URLError
+from urllib.parse import urlparse
 
 import numpy as np
 import torch
@@ -116,8 +117,12 @@ def check_archive(file: str | IO[bytes], source: str) -> None:
         raise InputError(f'checkpoint {source} is damaged: the checksum of {damaged} differs')
 
 
-def _load_downloaded(url: str, *args, **kwargs) -> dict:
-    return load_data_only(url, lambda: model_zoo.load_url(url, *args, **kwargs, weights_only=True))
+def _load_downloaded(url: str, model_dir: str | None = None, **kwargs) -> dict:
+    folder = model_dir or os.path.join(torch.hub.get_dir(), 'checkpoints')
+    checkpoint = load_data_only(url, lambda: model_zoo.load_url(url, folder, **kwargs, weights_only=True))
+    file = os.path.join(folder, os.path.basename(urlparse(url).path))
+    check_archive(file, f'{url}, downloaded to {file},')
+    return checkpoint
 
 
 def _load_fetched(file, map_location=None, weights_only=True) -> dict:

@@ -203,6 +203,18 @@ def test_downloaded_checkpoints_load(tmp_path, url_of):
     assert CheckpointLoader.load_checkpoint(url_of('fine.pth'))['state_dict']['w'].tolist() == [0, 1, 2]
 
 
+def test_a_download_that_was_damaged_later_is_noticed(tmp_path, url_of):
+    torch.save({'state_dict': {'w': torch.arange(300)}}, tmp_path / 'fine.pth')
+    url = url_of('fine.pth')
+    CheckpointLoader.load_checkpoint(url)
+    cached = tmp_path / 'cache/hub/checkpoints/fine.pth'
+    content = bytearray(cached.read_bytes())
+    content[content.index(torch.arange(300).numpy().tobytes()) + 8] ^= 1
+    cached.write_bytes(content)
+    with pytest.raises(InputError, match=rf'^checkpoint {url}, downloaded to {cached}, is damaged: the checksum of '):
+        CheckpointLoader.load_checkpoint(url)
+
+
 @pytest.mark.parametrize('part, name', [('meta', 'config'), ('meta', 'cfg'), ('message_hub', 'cfg')])
 def test_a_config_that_would_be_executed_is_refused(real, tmp_path, mark, part, name):
     checkpoint = tiny.load(real)
