@@ -8,7 +8,7 @@ import math
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
-from mixskd_mm.checkpoints.write import write_text
+from mixskd_mm.checkpoints.write import naming_storage_errors, write_text
 from mixskd_mm.cli import add_run_arguments, exit_on_input_error, load_config
 from mixskd_mm.datasets.folders import check_data_folders
 
@@ -27,7 +27,8 @@ def main() -> None:
     cfg = load_config(args)
     cfg.load_from = args.checkpoint
     check_data_folders(cfg, ('test_dataloader',))
-    metrics = Runner.from_cfg(cfg).test()
+    with naming_storage_errors(cfg.work_dir):
+        metrics = Runner.from_cfg(cfg).test()
     if args.out and is_main_process():
         write_text(args.out, json.dumps(plain(metrics), indent=2) + '\n')
 

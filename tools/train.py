@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from mixskd_mm.checkpoints.write import naming_storage_errors
 from mixskd_mm.cli import add_run_arguments, exit_on_input_error, load_config, say
 from mixskd_mm.datasets.folders import check_data_folders
 from mixskd_mm.errors import InputError
@@ -78,7 +79,8 @@ def main() -> None:
         cfg.auto_scale_lr.enable = True
     check_data_folders(cfg, ('train_dataloader', 'val_dataloader'))
     # One process of a run has the folder.
-    with locked(Path(cfg.work_dir), '.training.lock') if os.environ.get('RANK', '0') == '0' else nullcontext():
+    lock = locked(Path(cfg.work_dir), '.training.lock') if os.environ.get('RANK', '0') == '0' else nullcontext()
+    with lock, naming_storage_errors(cfg.work_dir):
         Runner.from_cfg(cfg).train()
 
 

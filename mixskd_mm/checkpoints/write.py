@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
+import glob
 import io
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +23,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CHUNK = 1 << 24
+UNFINISHED = '.unfinished'
+# What is wrong with a place, rather than with the program.
+STORAGE_ERRORS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+)
 
 
 def write_file(
@@ -43,20 +53,25 @@ def write_file(
         if os.path.isdir(out):
             raise IsADirectoryError(None, 'it is a folder')
         os.makedirs(folder, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=folder, prefix=f'.{os.path.basename(out)[:100]}.')
+        prefix = f'.{os.path.basename(out)[:100]}.'
+        remove_unfinished(folder, prefix)
+        handle, partial = tempfile.mkstemp(dir=folder, prefix=prefix, suffix=UNFINISHED)
         with open(handle, 'wb') as file:
+            # Held as long as the file is written, by a process that lives; some file systems have no locks.
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.write(data)
             file.flush()
             if flush:
                 os.fsync(file.fileno())
-        check_content(partial, data, out)
-        if check is not None:
-            check(partial)
-        # Temporary files are private; this one gets the mode that any new file would have.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(partial, 0o666 & ~mask)
-        os.replace(partial, out)
+            check_content(partial, data, out)
+            if check is not None:
+                check(partial)
+            # Temporary files are private; this one gets the mode that any new file would have.
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(partial, 0o666 & ~mask)
+            os.replace(partial, out)
         if flush:
             flush_folder(folder)
     except OSError as error:
@@ -64,6 +79,15 @@ def write_file(
     finally:
         if partial is not None and os.path.exists(partial):
             os.remove(partial)
+
+
+def remove_unfinished(folder: str, prefix: str) -> None:
+    """Remove what killed processes left of a file: what has its temporary name, but nobody's lock."""
+    for path in glob.glob(os.path.join(glob.escape(folder), f'{glob.escape(prefix)}*{UNFINISHED}')):
+        # Another process may have removed it, or be writing it.
+        with contextlib.suppress(OSError), open(path, 'rb') as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.remove(path)
 
 
 def check_content(path: str, data: bytes | memoryview, out: str) -> None:
@@ -87,11 +111,27 @@ def flush_folder(folder: str) -> None:
 
 
 def space(needed: int, folder: str) -> str:
-    """What a message says of the room for ``needed`` bytes; '' if the folder does not exist."""
+    """What a message says of the room for ``needed`` bytes, 0 if unknown; '' if the folder does not exist."""
     if not os.path.isdir(folder):
         return ''
-    free = shutil.disk_usage(folder).free
-    return f' (it needs {needed / 2**20:.1f} MiB; {free / 2**20:.1f} MiB are free)'
+    free = f'{shutil.disk_usage(folder).free / 2**20:.1f} MiB are free'
+    return f' (it needs {needed / 2**20:.1f} MiB; {free})' if needed else f' ({free})'
+
+
+@contextlib.contextmanager
+def naming_storage_errors(folder: str) -> Iterator[None]:
+    """Around what writes into ``folder`` otherwise, such as logs: a full disk, no permission and the like are input errors.
+
+    Raises:
+        InputError: naming the file, or the folder if the system does not say which file it was.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in STORAGE_ERRORS:
+            raise
+        place = error.filename or f'to {folder}'
+        raise InputError(f'cannot write {place}: {error.strerror}{space(0, folder)}') from error
 
 
 def write_text(out: str, text: str) -> None:

@@ -1,5 +1,8 @@
 import errno
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,6 +93,47 @@ def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
         write_text(str(tmp_path / 'file/a.txt'), '')
     with pytest.raises(InputError, match='File name too long'):
         write_text(str(tmp_path / ('a' * 300)), '')
+
+
+KILLED = """
+import os, sys
+from mixskd_mm.checkpoints import write
+os.fsync = lambda handle: os.kill(os.getpid(), 9)
+write.write_file(sys.argv[1], b'0123456789')
+"""
+
+
+def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path):
+    out = tmp_path / 'a[1].pth'
+    process = subprocess.run([sys.executable, '-c', KILLED, str(out)])
+    assert process.returncode == -signal.SIGKILL and len(names(tmp_path)) == 1
+    seen = []
+    write_file(str(out), b'1', lambda path: seen.extend(names(tmp_path)))
+    assert len(seen) == 1 and seen[0].endswith('.unfinished')
+    assert names(tmp_path) == ['a[1].pth']
+
+
+def test_what_another_process_is_writing_stays(tmp_path):
+    out = str(tmp_path / 'a.pth')
+    write_file(out, b'1', lambda path: write_file(out, b'2'))
+    assert (tmp_path / 'a.pth').read_bytes() == b'1' and names(tmp_path) == ['a.pth']
+
+
+def test_what_others_cannot_write_is_said_with_the_place(tmp_path):
+    with (
+        pytest.raises(
+            InputError, match=rf'^cannot write to {tmp_path}: No space left on device \([\d.]+ MiB are free\)$'
+        ),
+        write.naming_storage_errors(str(tmp_path)),
+    ):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+    with (
+        pytest.raises(InputError, match=r'^cannot write /a/b\.log: Read-only file system'),
+        write.naming_storage_errors('/a'),
+    ):
+        raise OSError(errno.EROFS, 'Read-only file system', '/a/b.log')
+    with pytest.raises(BrokenPipeError), write.naming_storage_errors('/a'):
+        raise BrokenPipeError(errno.EPIPE, 'Broken pipe')
 
 
 def test_mode_is_that_of_any_new_file(tmp_path):
