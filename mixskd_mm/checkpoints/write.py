@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
+import numpy as np
 import torch
 from mmengine.fileio import LocalBackend, register_backend
 
@@ -114,8 +116,13 @@ def space(needed: int, folder: str) -> str:
     """What a message says of the room for ``needed`` bytes, 0 if unknown; '' if the folder does not exist."""
     if not os.path.isdir(folder):
         return ''
-    free = f'{shutil.disk_usage(folder).free / 2**20:.1f} MiB are free'
-    return f' (it needs {needed / 2**20:.1f} MiB; {free})' if needed else f' ({free})'
+    free = f'{size(shutil.disk_usage(folder).free)} are free'
+    return f' (it needs {size(needed)}; {free})' if needed else f' ({free})'
+
+
+def size(count: int) -> str:
+    """A number of bytes for people."""
+    return f'{count / 2**20:.1f} MiB' if count >= 2**20 else f'{count / 2**10:.1f} KiB'
 
 
 @contextlib.contextmanager
@@ -130,8 +137,9 @@ def naming_storage_errors(folder: str) -> Iterator[None]:
     except OSError as error:
         if error.errno not in STORAGE_ERRORS:
             raise
-        place = error.filename or f'to {folder}'
-        raise InputError(f'cannot write {place}: {error.strerror}{space(0, folder)}') from error
+        # With a name, it may also be a file of the data.
+        place = f'write to {folder}' if error.filename is None else f'read or write {error.filename}'
+        raise InputError(f'cannot {place}: {error.strerror}{space(0, folder)}') from error
 
 
 def write_text(out: str, text: str) -> None:
@@ -144,6 +152,14 @@ def write_figure(out: str, figure: Figure, dpi: int = 120) -> None:
     file = io.BytesIO()
     figure.savefig(file, format=Path(out).suffix[1:], dpi=dpi)
     write_file(out, file.getvalue())
+
+
+def write_image(out: str, pixels: np.ndarray, flush: bool = True) -> None:
+    """Write pixels ``(H, W, 3)``, BGR, or ``(H, W)``, uint8, in the format that the file's name says.
+
+    Raises InputError as :func:`write_file`, which has ``flush``.
+    """
+    write_file(out, cv2.imencode(Path(out).suffix, pixels)[1].tobytes(), flush=flush)
 
 
 def as_bytes(content) -> memoryview:

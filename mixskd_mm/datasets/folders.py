@@ -46,8 +46,8 @@ def check_data_folders(cfg: dict, loaders: tuple[str, ...]) -> None:
                 check_dataset(dataset, f'{loader}.dataset ({dataset.get("type")})')
 
 
-# mmengine reads these so that they can run any code.
-EXECUTABLE = ('.pkl', '.pickle', '.yaml', '.yml')
+# The libraries read these so that they can run any code; mmdet unpickles .p (RefCOCO), .np and .npy (Open Images).
+EXECUTABLE = ('.pkl', '.pickle', '.p', '.yaml', '.yml', '.np', '.npy')
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -57,15 +57,24 @@ def check_annotation_formats(cfg: dict) -> None:
     A config that trusts such files names them: ``trusted_annotations = ['data/train.pkl']``.
     """
     trusted = cfg.get('trusted_annotations') or ()
+    trusted = [trusted] if isinstance(trusted, str) else trusted
     for loader in LOADERS:
         dataset = (cfg.get(loader) or {}).get('dataset') or {}
-        for one in plain_datasets(dataset):
-            for name, value in one.items():
-                if isinstance(value, str) and value.lower().endswith(EXECUTABLE) and value not in trusted:
-                    raise InputError(
-                        f'{loader}.dataset.{name}={value} can run code when it is read: expected JSON or text, or '
-                        f'trusted_annotations=[{value!r}] in the config'
-                    )
+        for path, value in strings(dataset, f'{loader}.dataset'):
+            if os.path.splitext(value)[1].lower() in EXECUTABLE and value not in trusted:
+                raise InputError(
+                    f'{path}={value} can run code when it is read: expected JSON or text, or '
+                    f'trusted_annotations=[{value!r}] in the config'
+                )
+
+
+def strings(value, path: str) -> Iterator[tuple[str, str]]:
+    """The strings in a config, each with the path to it."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, dict | list | tuple):
+        for name, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from strings(part, f'{path}.{name}')
 
 
 def plain_datasets(dataset: dict) -> Iterator[dict]:

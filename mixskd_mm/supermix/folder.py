@@ -22,10 +22,9 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from mixskd_mm.checkpoints.write import write_file, write_text
+from mixskd_mm.checkpoints.write import write_image, write_text
 from mixskd_mm.errors import InputError
 
 SETTINGS, LIST = 'settings.json', 'supermix.jsonl'
@@ -129,7 +128,8 @@ class SuperMixFolder:
         images = []
         for picture, record in zip(pictures, records, strict=True):
             name = f'{folder}/{record["index"]:08d}.png'
-            write_png(self.path / name, picture)
+            # The record of its batch is written after it, and waited for.
+            write_image(str(self.path / name), picture, flush=False)
             images.append(dict(image=name, **record))
         write_text(str(self._record(number)), json.dumps(dict(tried=tried, images=images)))
 
@@ -147,13 +147,6 @@ class SuperMixFolder:
 
     def _record(self, number: int) -> Path:
         return self.path / 'batches' / f'{number:06d}.json'
-
-
-def write_png(path: Path, picture: np.ndarray) -> None:
-    """Write an image ``(H, W, 3)``, uint8, BGR, all of it or nothing."""
-    encoded = cv2.imencode('.png', picture)[1].tobytes()
-    # The record of its batch is written after it, and waited for.
-    write_file(str(path), encoded, flush=False)
 
 
 def read_json(path: Path) -> dict:

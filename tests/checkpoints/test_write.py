@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -12,7 +14,7 @@ from matplotlib.figure import Figure
 from mmengine.fileio import get_file_backend
 
 from mixskd_mm.checkpoints import write
-from mixskd_mm.checkpoints.write import as_bytes, write_figure, write_file, write_text
+from mixskd_mm.checkpoints.write import as_bytes, write_figure, write_file, write_image, write_text
 from mixskd_mm.errors import InputError
 
 
@@ -128,7 +130,7 @@ def test_what_others_cannot_write_is_said_with_the_place(tmp_path):
     ):
         raise OSError(errno.ENOSPC, 'No space left on device')
     with (
-        pytest.raises(InputError, match=r'^cannot write /a/b\.log: Read-only file system'),
+        pytest.raises(InputError, match=r'^cannot read or write /a/b\.log: Read-only file system'),
         write.naming_storage_errors('/a'),
     ):
         raise OSError(errno.EROFS, 'Read-only file system', '/a/b.log')
@@ -146,6 +148,14 @@ def test_a_figure_has_the_format_of_its_name(tmp_path):
     for name, magic in {'a.png': b'\x89PNG', 'a.pdf': b'%PDF'}.items():
         write_figure(str(tmp_path / name), Figure(figsize=(1, 1)))
         assert (tmp_path / name).read_bytes().startswith(magic)
+
+
+def test_an_image_has_the_format_of_its_name_and_its_pixels(tmp_path):
+    pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    write_image(str(tmp_path / 'a.png'), pixels)
+    assert np.array_equal(cv2.imread(str(tmp_path / 'a.png')), pixels)
+    write_image(str(tmp_path / 'a.bmp'), pixels[..., 0])
+    assert (tmp_path / 'a.bmp').read_bytes().startswith(b'BM')
 
 
 def test_mmengine_writes_its_files_so(tmp_path, monkeypatch):

@@ -178,22 +178,29 @@ def test_train_ends_with_one_line(tmp_path, monkeypatch):
     assert message.startswith(f'error: train_dataloader.dataset (CUB): {root} has no images.txt: expected ')
 
 
-@pytest.mark.parametrize('name', ['train.pkl', 'train.PICKLE', 'train.yaml', 'a/b.yml'])
-@pytest.mark.parametrize('wrap', [lambda one: one, lambda one: dict(type='RepeatDataset', dataset=one)])
-def test_annotations_that_can_run_code_are_refused_unless_they_are_trusted_by_name(name, wrap):
+@pytest.mark.parametrize('name', ['train.pkl', 'train.PICKLE', 'train.yaml', 'a/b.yml', 'refs.p', 'tree.np'])
+@pytest.mark.parametrize(
+    'wrap, path',
+    [
+        (lambda one: one, 'ann_file'),
+        (lambda one: dict(type='RepeatDataset', dataset=one), 'dataset.ann_file'),
+        (lambda one: dict(type='Odd', parts=[dict(inner=(one,))]), 'parts.0.inner.0.ann_file'),
+    ],
+)
+def test_annotations_that_can_run_code_are_refused_unless_they_are_trusted_by_name(name, wrap, path):
     cfg = dict(val_dataloader=dict(dataset=wrap(dict(type='CustomDataset', ann_file=name))))
     message = (
-        f'^val_dataloader.dataset.ann_file={name} can run code when it is read: expected JSON or text, or trusted_ann'
+        f'^val_dataloader.dataset.{path}={name} can run code when it is read: expected JSON or text, or trusted_ann'
     )
     with pytest.raises(InputError, match=message):
         check_annotation_formats(cfg)
     with pytest.raises(InputError, match=message):
-        check_annotation_formats(cfg | dict(trusted_annotations=['other.pkl']))
+        check_annotation_formats(cfg | dict(trusted_annotations=f'other-{name}'))
     check_annotation_formats(cfg | dict(trusted_annotations=[name]))
 
 
 def test_other_annotations_and_configs_without_data_pass():
-    dataset = dict(type='CustomDataset', ann_file='train.json', data_prefix='a.pkl/images')
+    dataset = dict(type='CustomDataset', ann_file='train.json', data_prefix='a.pkl/images', seg_map_suffix='.npy')
     check_annotation_formats(dict(train_dataloader=dict(dataset=dataset), test_dataloader=None))
 
 

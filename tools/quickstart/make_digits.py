@@ -8,6 +8,9 @@ import cv2
 import numpy as np
 from sklearn.datasets import load_digits
 
+from mixskd_mm.checkpoints.write import write_image
+from mixskd_mm.cli import exit_on_input_error
+
 
 def split(labels: np.ndarray, per_class: int, seed: int) -> np.ndarray:
     """True for ``per_class`` randomly chosen samples of each class, shape ``(N, )``."""
@@ -34,10 +37,9 @@ def main() -> None:
         pixels = np.clip(image * (255 / 16), 0, 255).astype(np.uint8)
         pixels = cv2.resize(pixels, (args.size, args.size), interpolation=cv2.INTER_CUBIC)
         folder = args.out / ('train' if train[i] else 'test') / str(label)
-        folder.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(folder / f'{i:04d}.png'), pixels)
+        write_image(str(folder / f'{i:04d}.png'), pixels, flush=False)
     print(f'{args.out}: {train.sum()} training and {(~train).sum()} test images of {args.size} x {args.size} pixels')
 
 
 if __name__ == '__main__':
-    main()
+    exit_on_input_error(main)

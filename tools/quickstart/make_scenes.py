@@ -14,6 +14,9 @@ import numpy as np
 from make_digits import split
 from sklearn.datasets import load_digits, load_sample_images
 
+from mixskd_mm.checkpoints.write import write_image, write_text
+from mixskd_mm.cli import exit_on_input_error
+
 DIGITS_A_SCENE = (1, 3)
 DIGIT_SIZE = (16, 26)  # pixels
 
@@ -84,15 +87,13 @@ def main() -> None:
     in_train = split(data.target, per_class=20, seed=0)
     rng = np.random.default_rng(args.seed)
     for name, count, chosen in (('train', args.train, in_train), ('test', args.test, ~in_train)):
-        (args.out / name).mkdir(parents=True, exist_ok=True)
-        (args.out / f'{name}_masks').mkdir(exist_ok=True)
         images, annotations = [], []
         for i in range(count):
             background = crop(photos[i % len(photos)], args.size, rng)
             image, mask, boxes = compose(background, data.images[chosen], data.target[chosen], rng)
             file = f'{i:04d}.png'
-            cv2.imwrite(str(args.out / name / file), image)
-            cv2.imwrite(str(args.out / f'{name}_masks' / file), mask)
+            write_image(str(args.out / name / file), image, flush=False)
+            write_image(str(args.out / f'{name}_masks' / file), mask, flush=False)
             images.append(dict(id=i, file_name=file, width=args.size, height=args.size))
             for digit, box in boxes:
                 number = len(annotations) + 1
@@ -100,9 +101,9 @@ def main() -> None:
                 annotations.append(dict(id=number, image_id=i, category_id=digit, bbox=box, area=area, iscrowd=0))
         categories = [dict(id=digit, name=str(digit)) for digit in range(10)]
         coco = dict(images=images, annotations=annotations, categories=categories)
-        (args.out / f'{name}.json').write_text(json.dumps(coco))
+        write_text(str(args.out / f'{name}.json'), json.dumps(coco))
     print(f'{args.out}: {args.train} training and {args.test} test scenes of {args.size} x {args.size} pixels')
 
 
 if __name__ == '__main__':
-    main()
+    exit_on_input_error(main)
