@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import PurePath
 
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
@@ -35,8 +36,22 @@ class LateRemovalCheckpointHook(CheckpointHook):
     """mmengine's ``CheckpointHook``, which with ``max_keep_ckpts`` and ``save_best`` removes before it writes.
 
     A run that is killed while it writes, or whose disk is full, then keeps what it had. The disk needs room for one
-    checkpoint more. Arguments are those of mmengine's.
+    checkpoint more. Nor does a resumed run remove anything outside its own folder: a checkpoint names the best one by its
+    path, which after a copy is the original's. Arguments are those of mmengine's.
     """
+
+    def before_train(self, runner) -> None:
+        super().before_train(runner)
+        if self.save_best is None:
+            return
+        if len(self.key_indicators) == 1:
+            self.best_ckpt_path = self._here(self.best_ckpt_path)
+        else:
+            self.best_ckpt_path_dict = {name: self._here(path) for name, path in self.best_ckpt_path_dict.items()}
+
+    def _here(self, path: str | None) -> str | None:
+        """The file of that name in the folder that this run writes to."""
+        return path and self.file_backend.join_path(self.out_dir, PurePath(path).name)
 
     def after_train_epoch(self, runner) -> None:
         with self._removing_later():

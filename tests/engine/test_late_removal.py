@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import tiny
 
@@ -34,16 +36,36 @@ def test_the_old_checkpoint_goes_after_the_new_one_is_there(tmp_path, seen):
     assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path / 'epoch_2.pth')
 
 
-def test_so_does_the_best_one(tmp_path, seen):
-    options = {'default_hooks.checkpoint.save_best': 'accuracy/top1', 'default_hooks.checkpoint.rule': 'less'}
-    options |= {'default_hooks.checkpoint.interval': -1, 'train_cfg.val_interval': 1, 'train_cfg.max_epochs': 2}
-    cfg = tiny.make_config(tmp_path, options)
+def train_with_accuracies(folder, accuracies, options, resume=None):
+    """Two epochs, validated after each; the lowest of these accuracies counts as the best."""
+    options = {
+        'default_hooks.checkpoint.save_best': 'accuracy/top1',
+        'default_hooks.checkpoint.rule': 'less',
+        **options,
+    }
+    options |= {'train_cfg.val_interval': 1, 'train_cfg.max_epochs': 2, 'load_from': resume, 'resume': bool(resume)}
+    cfg = tiny.make_config(folder, options)
     cfg.default_hooks.checkpoint.greater_keys = []
-    accuracies = iter([50.0, 40.0])
+    accuracies = iter(accuracies)
     cfg.val_evaluator = dict(type='Accuracy', topk=(1,))
     runner = tiny.Runner.from_cfg(cfg)
     runner.val_loop.evaluator.evaluate = lambda size: {'accuracy/top1': next(accuracies)}
-    with tiny.running(), pytest.raises(InputError, match='full'):
+    with tiny.running():
         runner.train()
+
+
+def test_a_copied_run_leaves_the_best_one_of_the_original(tmp_path):
+    train_with_accuracies(tmp_path / 'a', [50.0, 60.0], {})
+    original = ['best_accuracy_top1_epoch_1.pth', 'epoch_1.pth', 'epoch_2.pth']
+    assert checkpoints(tmp_path / 'a') == original
+    shutil.copytree(tmp_path / 'a', tmp_path / 'b')
+    train_with_accuracies(tmp_path / 'b', [40.0], {}, resume=str(tmp_path / 'b/epoch_1.pth'))
+    assert checkpoints(tmp_path / 'a') == original
+    assert checkpoints(tmp_path / 'b') == ['best_accuracy_top1_epoch_2.pth', 'epoch_1.pth', 'epoch_2.pth']
+
+
+def test_so_does_the_best_one(tmp_path, seen):
+    with pytest.raises(InputError, match='full'):
+        train_with_accuracies(tmp_path, [50.0, 40.0], {'default_hooks.checkpoint.interval': -1})
     # The last epoch's is written whatever the interval.
     assert checkpoints(tmp_path) == ['best_accuracy_top1_epoch_1.pth', 'epoch_2.pth']
