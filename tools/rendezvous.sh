@@ -4,6 +4,8 @@ if [ "${NNODES:-1}" = 1 ]; then
     # Without a port torchrun takes a free one, so that several runs fit on a machine.
     RENDEZVOUS=(--nnodes=1 --rdzv-backend=c10d --rdzv-endpoint="localhost:${PORT:-0}")
 else
+    # Otherwise who joins later waits for an address that is told only once.
+    export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
     RENDEZVOUS=(
         --nnodes="$NNODES" --rdzv-backend=c10d --rdzv-id="${RDZV_ID:-mixskd_mm}"
         --rdzv-endpoint="${MASTER_ADDR:?expected the address of the machine with NODE_RANK=0}:${PORT:-29500}"
