@@ -11,36 +11,69 @@ from collections.abc import Callable
 from urllib.error import URLError
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
-from mixskd_mm.configs import distribute_on_cpu, merge_options, read_config
+from mixskd_mm.configs import Typed, distribute_on_cpu, merge_options, read_config
 from mixskd_mm.datasets.folders import check_annotation_formats
 from mixskd_mm.errors import InputError, last_line
+from mixskd_mm.settings import (
+    check_settings,
+    describe_argument,
+    describe_failure,
+    naming_settings,
+    settings_with,
+    write_traceback,
+)
+from mixskd_mm.settings.values import shorten
+
+# The config of the run, from when it was read.
+_config: Config | None = None
 
 
 def exit_on_input_error(main: Callable[[], None]) -> None:
-    """Run ``main``; if what the user gave is wrong, print one line about it and exit with status 1."""
-    try:
-        main()
-    except Exception as error:
-        message = describe_input_error(error)
-        if message is None:
-            raise
-        sys.exit(f'error: {message}')
+    """Run ``main``; if it fails, print one line about it and exit with status 1.
+
+    What may be a bug keeps its traceback in a file, in the work directory if there is one, that the line names.
+    """
+    global _config
+    _config = None
+    with naming_settings():
+        try:
+            main()
+        except Exception as error:
+            message = describe_input_error(error, _config)
+            if message is None:
+                message = describe_bug(error, _config)
+            sys.exit(f'error: {message}')
 
 
-def describe_input_error(error: Exception) -> str | None:
+def describe_bug(error: Exception, cfg: Config | None) -> str:
+    """One line about an exception that nobody expected, with the file that its traceback is written to."""
+    config = cfg._cfg_dict if cfg is not None else None
+    reason = f'{type(error).__name__}: {shorten(str(error))}'
+    where = f' with config {cfg.filename}' if cfg is not None else ''
+    described = describe_failure(error, config) if config is not None else None
+    line = described or f'{reason}: expected to get through{where}'
+    return f'{line}; traceback in {write_traceback(error, config and config.get("work_dir"))}'
+
+
+def describe_input_error(error: Exception, cfg: Config | None = None) -> str | None:
     """One line about wrong input, or None if ``error`` may be a bug and deserves its traceback.
+
+    With the config of the run, ``cfg``, the line names the setting that was being built.
 
     The host libraries report missing files, empty folders and undecodable images with exceptions of their own.
     """
     message = last_line(error)
+    if cfg is not None and (described := describe_argument(error, cfg._cfg_dict)):
+        return described
     if isinstance(error, InputError):
         return message
     if isinstance(error, URLError):
         return f'download failed ({error.reason}): expected a connection, or the data in the data_root of the config'
-    if isinstance(error, FileNotFoundError):
-        return f'{error.filename or message} does not exist: expected the file or folder that the config names'
+    if isinstance(error, FileNotFoundError) and error.filename != '':
+        setting = settings_with(cfg._cfg_dict, error.filename) if cfg is not None and error.filename else ''
+        return f'{setting}{error.filename or message} does not exist: expected the file or folder that the config names'
     if isinstance(error, RuntimeError) and message.startswith(('Found 0 files', 'Found no valid file')):
         return f'{message}: expected one folder of images for each class'
     if isinstance(error, AssertionError) and 'failed to load image' in message:
@@ -82,14 +115,17 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
-class Settings(DictAction):
-    """``KEY=VALUE`` arguments as a dict. Raises InputError for one without ``=``."""
+class Settings(argparse.Action):
+    """``KEY=VALUE`` arguments as a dict of :class:`Typed` values. Raises InputError for one without ``=``."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
+        options = dict(getattr(namespace, self.dest, None) or {})
         for setting in values:
-            if '=' not in setting:
+            key, separator, value = setting.partition('=')
+            if not separator:
                 raise InputError(f'{option_string} {setting}: expected KEY=VALUE')
-        super().__call__(parser, namespace, values, option_string)
+            options[key] = Typed(value)
+        setattr(namespace, self.dest, options)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -121,8 +157,12 @@ def load_config(args: argparse.Namespace) -> Config:
     if not os.path.isfile(args.config):
         raise InputError(f'config {args.config} does not exist')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = read_config(args.config, args.on)
+    global _config
+    cfg = _config = read_config(args.config, args.on)
     merge_options(cfg, args.cfg_options or {})
+    for notice in check_settings(cfg):
+        # Not among what a tool prints.
+        print(f'warning: {notice}', file=sys.stderr)
     if 'model' not in cfg:
         raise InputError(f'config {args.config} has no model: expected the config of a training')
     check_annotation_formats(cfg)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
 import tempfile
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from mmengine.config import Config
 
 from mixskd_mm.compat import OPTIONAL, SUPPORTED, check_versions
 from mixskd_mm.errors import InputError, last_line
+from mixskd_mm.settings.keys import check_new_keys
 
 
 def read_config(path: str, baseline: str | None = None) -> Config:
@@ -119,12 +121,77 @@ def base_statement(text: str) -> ast.Assign | None:
     return None
 
 
+class Typed(str):
+    """A value as it was typed on the command line: :func:`merge_options` gives it the type that it has in the config."""
+
+
 def merge_options(cfg: Config, options: Mapping[str, object]) -> None:
-    """Apply ``--cfg-options``. Raises InputError if one leads nowhere in ``cfg``."""
+    """Apply ``--cfg-options``.
+
+    Raises:
+        InputError: if one leads nowhere in ``cfg``, or sets what neither ``cfg`` nor the Runner has.
+    """
+    check_new_keys(cfg._cfg_dict, options)
+    promised = cfg.get('custom_hooks')
+    values = {key: parse_value(value, current(cfg, key)) for key, value in options.items()}
     try:
-        cfg.merge_from_dict(dict(options))
-    except (KeyError, TypeError, IndexError) as error:
-        raise InputError(f'--cfg-options {dict(options)}: {error.args[0]}') from error
+        cfg.merge_from_dict(values)
+    except (KeyError, TypeError, IndexError, AssertionError) as error:
+        raise InputError(f'--cfg-options {values}: {error.args[0]}: expected a setting of the config') from error
+    if promised and not cfg.get('custom_hooks'):
+        names = ', '.join(hook['type'] for hook in promised)
+        raise InputError(f'custom_hooks={cfg.get("custom_hooks")!r}: expected the hooks of the recipe: {names}')
+
+
+def current(cfg: Config, key: str):
+    """What ``cfg`` has at a dotted key, or None."""
+    value = cfg._cfg_dict
+    for name in key.split('.'):
+        if isinstance(value, list | tuple) and name.isdigit() and int(name) < len(value):
+            value = value[int(name)]
+        else:
+            value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def parse_value(value, before=None):
+    """What a :class:`Typed` value means; any other value is what it is.
+
+    Where the config has text it stays as it was typed, but for quotes around it and for ``None`` and lists in brackets.
+    Otherwise numbers, True, False, None, lists ``[1,2]``, tuples ``(1,2)`` and ``1,2`` are what they look like; a path
+    with a comma in it is no list.
+    """
+    if not isinstance(value, Typed):
+        return value
+    text = value.strip()
+    if text[:1] in ('"', "'") and text[-1:] == text[:1] and len(text) > 1:
+        return text[1:-1]
+    if text[:1] + text[-1:] in ('[]', '()'):
+        parts = [parse_value(Typed(part)) for part in split_list(text[1:-1])]
+        return tuple(parts) if text[0] == '(' else parts
+    if text == 'None':
+        return None
+    if isinstance(before, str):
+        return str(value)
+    if ',' in text and not any(letter in text for letter in '/\\ '):
+        return [parse_value(Typed(part)) for part in split_list(text)]
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return {'true': True, 'false': False}.get(text.lower(), str(value))
+
+
+def split_list(text: str) -> list[str]:
+    """The elements of a list between commas that are in no brackets of their own."""
+    parts, depth = [''], 0
+    for letter in text:
+        depth += (letter in '([') - (letter in ')]')
+        if letter == ',' and depth == 0:
+            parts.append('')
+        else:
+            parts[-1] += letter
+    # A tuple of one has a comma at its end.
+    return [part for i, part in enumerate(parts) if part.strip() or i < len(parts) - 1]
 
 
 def distribute_on_cpu(cfg: Config) -> None:

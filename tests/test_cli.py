@@ -33,11 +33,15 @@ def test_wrong_input_ends_with_one_line_and_status_1():
 
 
 @pytest.mark.parametrize('error', [RuntimeError('bug'), ValueError('bug'), KeyError('bug'), AssertionError('bug')])
-def test_what_may_be_a_bug_keeps_its_traceback(error):
+def test_what_may_be_a_bug_keeps_its_traceback_in_a_file(error, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     assert describe_input_error(error) is None
-    with pytest.raises(type(error)) as raised:
+    with pytest.raises(SystemExit) as ended:
         exit_on_input_error(raising(error))
-    assert raised.value is error
+    (file,) = tmp_path.iterdir()
+    assert ended.value.code.startswith(f'error: {type(error).__name__}: ')
+    assert ended.value.code.endswith(f'; traceback in {file.name}') and len(ended.value.code.splitlines()) == 1
+    assert 'Traceback (most recent call last)' in file.read_text() and 'raise error' in file.read_text()
 
 
 def test_a_main_that_returns_does_not_exit():
@@ -151,7 +155,7 @@ def test_settings_override_the_config_with_their_types(config):
 
 
 def test_a_setting_keeps_an_equals_sign_in_its_value(config):
-    assert load_config(parse(config, '--cfg-options', 'note=a=b')).note == 'a=b'
+    assert load_config(parse(config, '--cfg-options', 'experiment_name=a=b')).experiment_name == 'a=b'
 
 
 def test_the_work_directory_of_the_command_line_comes_first(config, tmp_path):

@@ -9,7 +9,7 @@ import tiny
 import torch
 from mmengine.config import Config
 
-from mixskd_mm.configs import distribute_on_cpu, read_config
+from mixskd_mm.configs import Typed, distribute_on_cpu, merge_options, read_config
 from mixskd_mm.errors import InputError
 
 CONFIGS = tiny.ROOT / 'configs'
@@ -146,3 +146,46 @@ def test_on_cpus_norms_are_not_synchronised(process_group):
     assert cfg.model.norm_cfg == dict(type='BN', requires_grad=True)
     plain = dict(norm_cfg=dict(type='BN', requires_grad=True))
     assert cfg.model.backbone.heads == [plain, dict(type='SyncBNHead'), dict(norm_cfg=dict(type='GN'))]
+
+
+@pytest.mark.parametrize(
+    ('text', 'before', 'value'),
+    [
+        ('4', 3, 4),
+        ('4.5', None, 4.5),
+        ('1e-3', 1.0, 0.001),
+        ('True', False, True),
+        ('None', 'text', None),
+        ('[1,2]', None, [1, 2]),
+        ('(1, 2)', None, (1, 2)),
+        ('(1,)', None, (1,)),
+        ('[]', None, []),
+        ('[(1,2),[a,b],c]', None, [(1, 2), ['a', 'b'], 'c']),
+        ('a,b', None, ['a', 'b']),
+        ('1,2', (3, 4), [1, 2]),
+        # As they were typed.
+        ('/a,b/c', '/old', '/a,b/c'),
+        ('/a,b/c', None, '/a,b/c'),
+        ('a,b', 'old', 'a,b'),
+        ('/sp ace', '/old', '/sp ace'),
+        ('[/sp ace/x,y]', None, ['/sp ace/x', 'y']),
+        ("'/sp ace'", None, '/sp ace'),
+        ('2024', 'old', '2024'),
+    ],
+)
+def test_a_value_from_the_command_line_arrives_as_it_was_typed(text, before, value):
+    cfg = Config(dict(model=dict(setting=before)))
+    merge_options(cfg, {'model.setting': Typed(text)})
+    assert cfg.model.setting == value and type(cfg.model.setting) is type(value)
+
+
+def test_an_option_that_is_no_text_of_the_command_line_keeps_its_type():
+    cfg = Config(dict(model=dict(setting='x')))
+    merge_options(cfg, {'model.setting': '1,2'})
+    assert cfg.model.setting == '1,2'
+
+
+def test_hooks_of_a_recipe_are_not_lost_by_an_option():
+    cfg = Config(dict(custom_hooks=[dict(type='EMAHook')]))
+    with pytest.raises(InputError, match=r'^custom_hooks=\[\]: expected the hooks of the recipe: EMAHook$'):
+        merge_options(cfg, {'custom_hooks': Typed('[]')})

@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from mixskd_mm.checkpoints.write import naming_storage_errors, write_text
 from mixskd_mm.cli import add_run_arguments, exit_on_input_error, load_config
 from mixskd_mm.datasets.folders import check_data_folders
+from mixskd_mm.settings import check_complete
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,6 +28,7 @@ def main() -> None:
     cfg = load_config(args)
     cfg.load_from = args.checkpoint
     check_data_folders(cfg, ('test_dataloader',))
+    check_complete(cfg)
     with naming_storage_errors(cfg.work_dir):
         metrics = Runner.from_cfg(cfg).test()
     if args.out and is_main_process():

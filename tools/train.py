@@ -17,6 +17,7 @@ from mixskd_mm.errors import InputError
 from mixskd_mm.locks import locked
 from mixskd_mm.resuming.find import check_new_run, latest_checkpoint
 from mixskd_mm.resuming.schedule import check_schedule, fit_schedule
+from mixskd_mm.settings import check_complete
 
 
 def parse_args() -> argparse.Namespace:
@@ -72,12 +73,13 @@ def main() -> None:
         fit_schedule(cfg)
     check_schedule(cfg)
     if args.auto_scale_lr:
-        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
             raise InputError(
                 f'--auto-scale-lr: config {args.config} has no auto_scale_lr.base_batch_size to scale from'
             )
         cfg.auto_scale_lr.enable = True
     check_data_folders(cfg, ('train_dataloader', 'val_dataloader'))
+    check_complete(cfg)
     # One process of a run has the folder.
     lock = locked(Path(cfg.work_dir), '.training.lock') if os.environ.get('RANK', '0') == '0' else nullcontext()
     with lock, naming_storage_errors(cfg.work_dir):

@@ -17,7 +17,7 @@ from mixskd_mm.version import __version__
 
 from .config_text import literal_config
 from .load import check_values
-from .parts import PEER, network_part
+from .parts import PEER, network_part, without_wrapper
 from .safe_load import load_local_checkpoint
 from .write import as_bytes, write_file
 
@@ -34,7 +34,7 @@ def training_state(checkpoint: dict, source: str, ema: bool = False, network: in
     Raises:
         InputError: if there is no average, no backbone or no such network, or if a weight is not finite.
     """
-    state = checkpoint.get('state_dict', checkpoint)
+    state = without_wrapper(checkpoint.get('state_dict', checkpoint))
     if ema and 'ema_state_dict' not in checkpoint:
         raise InputError(f'checkpoint {source} holds no averaged weights (ema_state_dict): expected a run with EMAHook')
     if 'ema_state_dict' in checkpoint and not ema:
@@ -61,6 +61,8 @@ def model_config(checkpoint: dict, source: str, network: int = 0) -> dict:
     """
     meta = checkpoint.get('meta')
     text = meta.get('cfg') if isinstance(meta, dict) else None
+    if text is None and isinstance(meta, dict) and 'recipe' in meta:
+        raise InputError(f'checkpoint {source} was exported already: expected the training checkpoint it was made from')
     if text is None:
         raise InputError(
             f'checkpoint {source} does not say what was trained (meta.cfg): expected a training checkpoint'

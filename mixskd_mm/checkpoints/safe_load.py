@@ -21,6 +21,7 @@ from torch.utils import model_zoo
 from mixskd_mm.errors import InputError
 
 from .config_text import make_configs_harmless
+from .parts import without_wrapper
 
 
 def _history_buffer_attribute(owner: type, name: str):
@@ -70,6 +71,9 @@ def load_data_only(source: str, load: Callable[[], dict]) -> dict:
     if not isinstance(state, dict):
         raise InputError(f'checkpoint {source} holds a {type(state).__name__}: expected a dict of tensors')
     make_configs_harmless(checkpoint, source)
+    # As wrapped models save themselves; mmengine strips it in some of the places that load, not in init_cfg.
+    if 'state_dict' in checkpoint and all(str(name).startswith('module.') for name in state):
+        checkpoint['state_dict'] = without_wrapper(state)
     return checkpoint
 
 
@@ -93,6 +97,10 @@ def load_local_checkpoint(filename: str, map_location=None) -> dict:
     filename = os.path.expanduser(filename)
     if not os.path.isfile(filename):
         raise InputError(f'checkpoint {filename} does not exist')
+    try:
+        open(filename, 'rb').close()
+    except OSError as error:
+        raise InputError(f'checkpoint {filename} cannot be read: {error.strerror}') from error
     check_archive(filename, filename)
     return load_data_only(filename, lambda: torch.load(filename, map_location=map_location, weights_only=True))
 

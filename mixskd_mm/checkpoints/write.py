@@ -49,7 +49,9 @@ def write_file(
         InputError: if the place cannot be written to, with the bytes that were needed and are free, or if the file reads
             back otherwise.
     """
-    folder = os.path.dirname(os.path.abspath(out))
+    # Through a symbolic link, which stays.
+    target = os.path.realpath(out)
+    folder = os.path.dirname(target)
     partial = None
     try:
         if os.path.isdir(out):
@@ -73,7 +75,7 @@ def write_file(
             mask = os.umask(0)
             os.umask(mask)
             os.chmod(partial, 0o666 & ~mask)
-            os.replace(partial, out)
+            os.replace(partial, target)
         if flush:
             flush_folder(folder)
     except OSError as error:

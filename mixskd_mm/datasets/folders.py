@@ -91,12 +91,16 @@ def check_dataset(dataset: dict, where: str) -> None:
     """Raise InputError if one data set's config does not lead to data: its folders, its annotation file, its layout."""
     root = dataset.get('data_root') or ''
     prefix = dataset.get('data_prefix') or ''
-    for folder in prefix.values() if isinstance(prefix, dict) else [prefix]:
+    prefixes = prefix.items() if isinstance(prefix, dict) else [('', prefix)]
+    for name, folder in prefixes:
         if folder:
-            check_folder(os.path.join(root, folder), where)
+            key = f'data_prefix.{name}' if name else 'data_prefix'
+            check_folder(os.path.join(root, folder), f'{where}: {key}={folder}')
     annotations = os.path.join(root, dataset.get('ann_file') or '')
     if dataset.get('ann_file') and '://' not in annotations and not os.path.isfile(annotations):
-        raise InputError(f'{where}: annotation file {annotations} does not exist: {EXPECTED}')
+        raise InputError(
+            f'{where}: ann_file={dataset["ann_file"]}: annotation file {annotations} does not exist: {EXPECTED}'
+        )
     name = type_name(dataset)
     if name in LAYOUTS and not prefix and not (name == 'CIFAR100' and dataset.get('download', True)):
         check_layout(name, root, dataset.get('split') or next(iter(LAYOUTS[name])), where)

@@ -193,6 +193,13 @@ def test_foreign_checkpoints_are_refused_in_one_line(message, resnet18, tmp_path
     assert not (tmp_path / 'out.pth').exists()
 
 
+def test_an_exported_file_is_named_as_such(tmp_path):
+    exported = {'state_dict': {'backbone.w': torch.eye(2)}, 'meta': {'recipe': 'a', 'epoch': '1'}}
+    torch.save(exported, tmp_path / 'out.pth')
+    with pytest.raises(InputError, match=r'out\.pth was exported already: expected the training checkpoint'):
+        export(str(tmp_path / 'out.pth'), str(tmp_path / 'again.pth'))
+
+
 class Touch:
     def __init__(self, file):
         self.file = file

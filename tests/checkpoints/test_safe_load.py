@@ -254,6 +254,27 @@ def test_plain_weights_load(tmp_path):
     assert load_local_checkpoint(str(tmp_path / 'weights.pth'))['w'].tolist() == [[1, 0], [0, 1]]
 
 
+def test_names_of_a_wrapped_model_are_those_of_the_model(tmp_path):
+    torch.save({'state_dict': {'module.backbone.w': torch.eye(2)}, 'meta': {}}, tmp_path / 'wrapped.pth')
+    assert list(load_local_checkpoint(str(tmp_path / 'wrapped.pth'))['state_dict']) == ['backbone.w']
+    # Not of a module that has this name itself.
+    torch.save({'state_dict': {'module.w': torch.eye(2), 'head.w': torch.eye(2)}}, tmp_path / 'own.pth')
+    assert list(load_local_checkpoint(str(tmp_path / 'own.pth'))['state_dict']) == ['module.w', 'head.w']
+
+
+def test_a_file_that_cannot_be_opened_is_not_called_damaged(tmp_path, monkeypatch):
+    file = tmp_path / 'private.pth'
+    file.touch()
+
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, 'Permission denied')
+
+    monkeypatch.setattr('builtins.open', refuse)
+    with pytest.raises(InputError) as error:
+        load_local_checkpoint(str(file))
+    assert str(error.value) == f'checkpoint {file} cannot be read: Permission denied'
+
+
 def test_the_allowances_end_with_the_load(real):
     before = set(torch.serialization.get_safe_globals())
     load_local_checkpoint(str(real))

@@ -36,6 +36,14 @@ def test_written_file_is_complete_and_gets_its_name_after_the_check(tmp_path):
     assert names(out.parent) == ['weights.pth']
 
 
+def test_a_symbolic_link_stays_and_what_it_points_to_is_written(tmp_path):
+    (tmp_path / 'store').mkdir()
+    (tmp_path / 'link.pth').symlink_to(tmp_path / 'store' / 'weights.pth')
+    write_file(str(tmp_path / 'link.pth'), b'new')
+    assert (tmp_path / 'link.pth').is_symlink() and (tmp_path / 'store' / 'weights.pth').read_bytes() == b'new'
+    assert names(tmp_path / 'store') == ['weights.pth']
+
+
 def test_a_failed_check_leaves_the_old_file_and_nothing_else(tmp_path):
     out = tmp_path / 'weights.pth'
     out.write_bytes(b'old')
