@@ -2,7 +2,6 @@
 """Train a classifier, detector or segmenter: whatever the config describes."""
 
 import argparse
-import os
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from mixskd_mm.checkpoints.write import naming_storage_errors
 from mixskd_mm.cli import add_run_arguments, exit_on_input_error, load_config, say
 from mixskd_mm.datasets.folders import check_data_folders
 from mixskd_mm.errors import InputError
-from mixskd_mm.locks import locked
+from mixskd_mm.locks import is_first_process, locked
 from mixskd_mm.resuming.find import check_new_run, latest_checkpoint
 from mixskd_mm.resuming.schedule import check_schedule, fit_schedule
 from mixskd_mm.settings import check_complete
@@ -81,7 +80,7 @@ def main() -> None:
     check_data_folders(cfg, ('train_dataloader', 'val_dataloader'))
     check_complete(cfg)
     # One process of a run has the folder.
-    lock = locked(Path(cfg.work_dir), '.training.lock') if os.environ.get('RANK', '0') == '0' else nullcontext()
+    lock = locked(Path(cfg.work_dir), '.training.lock') if is_first_process(cfg.launcher) else nullcontext()
     with lock, naming_storage_errors(cfg.work_dir):
         Runner.from_cfg(cfg).train()
 
