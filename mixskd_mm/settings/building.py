@@ -52,8 +52,11 @@ def naming_settings() -> Iterator[None]:
         try:
             return transform(self, results)
         except Exception as error:
-            from .culprits import describe_transform
+            from .culprits import describe_transform, file_of
 
+            # It names the file already.
+            if file_of(self, results) in str(error):
+                raise
             raise InputError(describe_transform(error, self, results)) from error
 
     def count(module, name, parameter) -> None:

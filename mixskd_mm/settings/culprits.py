@@ -136,8 +136,6 @@ def describe_transform(error: Exception, transform, results: Mapping) -> str:
     file = file_of(transform, results)
     if isinstance(error, InputError):
         return message
-    if isinstance(error, AssertionError) and 'failed to load image' in message:
-        return f'{message}: expected a readable image'
     reason = f'{type(error).__name__}: {shorten(message)}' if message else type(error).__name__
     kind = type(transform).__name__
     if kind.startswith('Load'):
