@@ -50,12 +50,12 @@ class RecipeCheckHook(Hook):
         loaders = [runner.train_dataloader]
         if runner._val_loop is not None:
             loaders.append(runner.val_dataloader)
-        check_datasets_agree([loader.dataset for loader in loaders])
         for dataset in (one for loader in loaders for one in built_datasets(loader.dataset)):
             check_not_empty(dataset)
             check_classes(dataset, dense_head_classes(model))
             if isinstance(getattr(model, 'head', None), LinearClsHead | StackedLinearClsHead):
                 check_dataset_labels(dataset, model.head.num_classes)
+        check_datasets_agree([loader.dataset for loader in loaders])
         if isinstance(model, SelfDistillationClassifier):
             model.check_loader(runner.train_dataloader)
         auto_scale_lr = runner.cfg.get('auto_scale_lr') or {}
