@@ -33,7 +33,8 @@ _config: Config | None = None
 def exit_on_input_error(main: Callable[[], None]) -> None:
     """Run ``main``; if it fails, print one line about it and exit with status 1.
 
-    What may be a bug keeps its traceback in a file, in the work directory if there is one, that the line names.
+    What may be a bug keeps its traceback in a file, in the work directory if there is one, that the line names. After
+    Ctrl-C the status is 130.
     """
     global _config
     _config = None
@@ -45,6 +46,10 @@ def exit_on_input_error(main: Callable[[], None]) -> None:
             if message is None:
                 message = describe_bug(error, _config)
             sys.exit(f'error: {message}')
+        except KeyboardInterrupt:
+            print('error: interrupted; --resume continues a training from its last checkpoint', file=sys.stderr)
+            # As a shell reports it.
+            sys.exit(128 + signal.SIGINT)
 
 
 def describe_bug(error: Exception, cfg: Config | None) -> str:

@@ -219,3 +219,10 @@ def test_the_launcher_pytorch_without_torchrun_is_refused(config, monkeypatch):
     monkeypatch.delenv('RANK', raising=False)
     with pytest.raises(InputError, match='--launcher pytorch found no RANK: expected to be started by torchrun'):
         load_config(parse(config, '--launcher', 'pytorch'))
+
+
+def test_after_ctrl_c_one_line_and_the_status_of_shells(capsys):
+    with pytest.raises(SystemExit) as ended:
+        exit_on_input_error(raising(KeyboardInterrupt()))
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == 'error: interrupted; --resume continues a training from its last checkpoint\n'

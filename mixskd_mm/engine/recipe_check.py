@@ -50,11 +50,15 @@ class RecipeCheckHook(Hook):
         loaders = [runner.train_dataloader]
         if runner._val_loop is not None:
             loaders.append(runner.val_dataloader)
+        classifies = isinstance(getattr(model, 'head', None), LinearClsHead | StackedLinearClsHead)
         for dataset in (one for loader in loaders for one in built_datasets(loader.dataset)):
             check_not_empty(dataset)
             check_classes(dataset, dense_head_classes(model))
-            if isinstance(getattr(model, 'head', None), LinearClsHead | StackedLinearClsHead):
+            if classifies:
                 check_dataset_labels(dataset, model.head.num_classes)
+        parts = [part for part in built_datasets(runner.train_dataloader.dataset) if hasattr(part, 'get_gt_labels')]
+        if classifies and parts and (notice := absent_notice(parts, model.head.num_classes)):
+            runner.logger.warning(notice)
         check_datasets_agree([loader.dataset for loader in loaders])
         if isinstance(model, SelfDistillationClassifier):
             model.check_loader(runner.train_dataloader)
@@ -116,6 +120,17 @@ def check_dataset_labels(dataset, num_classes: int) -> None:
             f'{describe(dataset)} has labels {labels.min()} to {labels.max()}: expected 0 to '
             f'{num_classes - 1}, since head.num_classes={num_classes}'
         )
+
+
+def absent_notice(datasets: list, num_classes: int) -> str | None:
+    """One line if classes of the head have no image in any of ``datasets``, which are trained on together, else None."""
+    present = set(np.concatenate([np.asarray(dataset.get_gt_labels()) for dataset in datasets]).tolist())
+    absent = sorted(set(range(num_classes)) - present)
+    if not absent:
+        return None
+    names = class_names(getattr(datasets[0], 'metainfo', None)) or ()
+    first = repr(names[absent[0]]) if absent[0] < len(names) else absent[0]
+    return f'{describe(datasets[0])} has no image of {len(absent)} of the {num_classes} classes (first: {first})'
 
 
 def batch_notice(

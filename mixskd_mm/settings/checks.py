@@ -54,7 +54,18 @@ def check_settings(cfg: Config) -> list[str]:
     optimizer = (config.get('optim_wrapper') or {}).get('optimizer') or {}
     if isinstance(optimizer.get('type'), str) and OPTIMIZERS.get(optimizer['type']) is None:
         raise InputError(unknown_type(('optim_wrapper', 'optimizer'), optimizer['type']))
+    check_schedule_values(config)
     return [*notices, *missing_parts(config)]
+
+
+def check_schedule_values(config: Mapping) -> None:
+    """Raise InputError if a schedule would end above the learning rate that it starts from."""
+    lr = ((config.get('optim_wrapper') or {}).get('optimizer') or {}).get('lr')
+    schedulers = config.get('param_scheduler') or []
+    for i, scheduler in enumerate(schedulers if isinstance(schedulers, list | tuple) else [schedulers]):
+        lowest = scheduler.get('eta_min')
+        if isinstance(lr, int | float) and isinstance(lowest, int | float) and lowest > lr:
+            raise InputError(f'param_scheduler.{i}.eta_min={lowest}: expected at most optim_wrapper.optimizer.lr={lr}')
 
 
 def check_sections(config: Mapping) -> None:

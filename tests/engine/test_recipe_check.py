@@ -9,6 +9,7 @@ import torch
 from mmengine.hooks import Hook
 
 from mixskd_mm.engine.recipe_check import (
+    absent_notice,
     batch_notice,
     check_classes,
     check_dataset_labels,
@@ -51,6 +52,14 @@ def test_several_labels_an_image_are_refused(labels):
 def test_labels_in_lists_of_different_lengths_are_refused():
     with pytest.raises(InputError, match='several labels an image'):
         check_dataset_labels(Dataset(np.array([[0], [1, 2]], dtype=object)), 10)
+
+
+def test_classes_without_an_image_are_counted_and_the_first_is_named():
+    dataset = Dataset([0, 3, 3])
+    assert absent_notice([dataset], 4) == "Dataset in 'data/birds' has no image of 2 of the 4 classes (first: 1)"
+    dataset.metainfo = dict(classes=('a', 'b', 'c', 'd'))
+    assert absent_notice([dataset], 4) == "Dataset in 'data/birds' has no image of 2 of the 4 classes (first: 'b')"
+    assert absent_notice([Dataset([1]), Dataset([0])], 2) is None
 
 
 def test_data_sets_without_labels_pass():

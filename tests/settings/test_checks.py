@@ -26,6 +26,10 @@ def test_a_recipe_passes_without_a_word(recipe):
     [
         (dict(train_dataloader__sampler=None), 'train_dataloader.sampler=None: expected a dict with a type'),
         (dict(val_evaluator=[]), 'val_evaluator=[]: expected settings, since val_dataloader is given'),
+        (
+            dict(param_scheduler=[dict(type='CosineAnnealingLR', T_max=60, eta_min=5)]),
+            'param_scheduler.0.eta_min=5: expected at most optim_wrapper.optimizer.lr=0.1',
+        ),
         (dict(optim_wrapper=7), 'optim_wrapper=7: expected a dict of settings'),
         (
             dict(optim_wrapper__clip_grad=7),
