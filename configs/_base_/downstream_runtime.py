@@ -6,6 +6,7 @@ downstream_hooks = dict(
     runtime_info=dict(type='DeferredRuntimeInfoHook'),
     # Stops unless the backbone takes all of its tensors from model.backbone.init_cfg.
     backbone_weights=dict(type='BackboneWeightsHook'),
+    epoch_seed=dict(type='EpochSeedHook'),
     recipe_check=dict(type='RecipeCheckHook'),
     resume_check=dict(type='ResumeCheckHook'),
     finite_checkpoint=dict(type='FiniteCheckpointHook'),

@@ -110,6 +110,7 @@ default_hooks = dict(
     checkpoint=dict(type='LateRemovalCheckpointHook', by_epoch=False, interval=300),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='SegVisualizationHook'),
+    epoch_seed=dict(type='EpochSeedHook'),
     recipe_check=dict(type='RecipeCheckHook'),
     resume_check=dict(type='ResumeCheckHook'),
     finite_checkpoint=dict(type='FiniteCheckpointHook'),

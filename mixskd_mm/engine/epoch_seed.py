@@ -6,7 +6,7 @@ import numpy as np
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.registry import FUNCTIONS, HOOKS
-from mmengine.runner import set_random_seed
+from mmengine.runner import IterBasedTrainLoop, set_random_seed
 
 
 @HOOKS.register_module()
@@ -19,14 +19,26 @@ class EpochSeedHook(Hook):
         train_dataloader = dict(persistent_workers=False, worker_init_fn=dict(type='keep_loader_seed'))
 
     mmengine seeds workers itself otherwise, with the same numbers in each epoch.
+
+    A training that counts iterations, as of a segmenter, is seeded with the number of each iteration, so that dropout drops
+    the same in a resumed run.
     """
 
     # Before DataLoader workers start, and before any hook that draws.
     priority = 'HIGHEST'
 
     def before_train_epoch(self, runner) -> None:
-        sequence = np.random.SeedSequence([runner.seed, get_rank(), runner.epoch])
-        set_random_seed(int(sequence.generate_state(1)[0]))
+        seed_with(runner.seed, runner.epoch)
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        if isinstance(runner.train_loop, IterBasedTrainLoop):
+            seed_with(runner.seed, runner.iter)
+
+
+def seed_with(seed: int, number: int) -> None:
+    """Seed Python, NumPy and PyTorch with (``seed``, rank, ``number``)."""
+    sequence = np.random.SeedSequence([seed, get_rank(), number])
+    set_random_seed(int(sequence.generate_state(1)[0]))
 
 
 @FUNCTIONS.register_module()

@@ -14,8 +14,9 @@ PRETRAINING = {
     'CheckpointKeysHook',
     'ProvenanceHook',
     'KeepFreedMemoryHook',
+    'ResumeCheckHook',
 }
-FINE_TUNING = PRETRAINING - {'EpochSeedHook', 'KeepFreedMemoryHook'} | {'BackboneWeightsHook'}
+FINE_TUNING = PRETRAINING - {'KeepFreedMemoryHook'} | {'BackboneWeightsHook'}
 QUICKSTART = FINE_TUNING - {'ProvenanceHook'}
 HOOKS = {
     'mixskd_r50_imagenet.py': PRETRAINING,
@@ -25,7 +26,7 @@ HOOKS = {
     'detection/cascade-rcnn_r50-mixskd-pre_fpn_1x_coco.py': FINE_TUNING,
     'segmentation/deeplabv3_r50-d8-mixskd-pre_8xb2-40k_ade20k-512x512.py': FINE_TUNING,
     'segmentation/deeplabv3-paper_r50-d8-baseline-pre_8xb2-40k_voc12aug-512x512.py': FINE_TUNING,
-    'quickstart/cascade-rcnn_r18-mixskd-pre_scenes.py': QUICKSTART | {'EpochSeedHook'},
+    'quickstart/cascade-rcnn_r18-mixskd-pre_scenes.py': QUICKSTART,
     'quickstart/deeplabv3_r18-mixskd-pre_scenes.py': QUICKSTART,
 }
 # Each before the next, wherever a config lists them.

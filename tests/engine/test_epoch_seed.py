@@ -8,6 +8,7 @@ import tiny
 import torch
 from mmcv.transforms import BaseTransform
 from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from mmpretrain.registry import TRANSFORMS
 
 from mixskd_mm.engine import EpochSeedHook, epoch_seed
@@ -99,3 +100,20 @@ def test_a_resumed_run_augments_as_if_it_had_not_stopped(seen, tmp_path):
 def test_another_seed_augments_differently(seen, tmp_path):
     other = images_of_run(tmp_path, **{'randomness.seed': 1, 'train_cfg.max_epochs': 1})
     assert all(noted != seen[key][0] for key, (noted, _) in other.items())
+
+
+def test_each_iteration_of_a_training_that_counts_them_is_seeded_with_its_number():
+    def drawn(loop, iteration, seed=3):
+        runner = SimpleNamespace(seed=seed, epoch=0, iter=iteration, train_loop=loop.__new__(loop))
+        torch.manual_seed(0)
+        EpochSeedHook().before_train_iter(runner, 0)
+        return torch.rand(3).tolist(), np.random.rand(), random.random()
+
+    first = drawn(IterBasedTrainLoop, 7)
+    assert drawn(IterBasedTrainLoop, 7) == first
+    different = [drawn(IterBasedTrainLoop, 8), drawn(IterBasedTrainLoop, 7, seed=4)]
+    assert all(one[0] != first[0] and one[1:] != first[1:] for one in different)
+    # Epochs are seeded once.
+    torch.manual_seed(0)
+    unseeded = torch.rand(3).tolist()
+    assert drawn(EpochBasedTrainLoop, 7)[0] == unseeded
