@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # Sourced by dist_train.sh and dist_test.sh: where the processes of a run meet, as torchrun's arguments RENDEZVOUS.
 PORT=${PORT:-${MASTER_PORT:-}}
 if [ "${NNODES:-1}" = 1 ]; then

@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 
 from mixskd_mm.checkpoints.write import naming_storage_errors
 from mixskd_mm.cli import add_run_arguments, exit_on_input_error, load_config, say
+from mixskd_mm.configs import read_config
 from mixskd_mm.datasets.folders import check_data_folders
 from mixskd_mm.errors import InputError
 from mixskd_mm.locks import is_first_process, locked
@@ -69,7 +70,7 @@ def main() -> None:
             raise InputError(f'--reset {",".join(args.reset)}: expected it with --resume and a checkpoint to continue')
         cfg.default_hooks.resume_check = dict(type='mixskd_mm.engine.ResumeCheckHook', reset=args.reset)
     if args.scale_schedule:
-        fit_schedule(cfg)
+        fit_schedule(cfg, read_config(args.config, args.on))
     check_schedule(cfg)
     if args.auto_scale_lr:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):

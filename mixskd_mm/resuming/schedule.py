@@ -31,8 +31,7 @@ def ends(cfg: Config, by_epoch: bool) -> Iterator[tuple[dict, int]]:
             continue
         begin, end = scheduler.get('begin', 0), scheduler.get('end') or ENDLESS
         if scheduler.get('milestones'):
-            # The last of them has an effect only before the end.
-            end = min(end, max(scheduler['milestones']) + 1)
+            end = min(end, max(scheduler['milestones']))
         if end >= ENDLESS and 'T_max' in scheduler:
             end = begin + scheduler['T_max']
         if end < ENDLESS:
@@ -62,15 +61,25 @@ def check_schedule(cfg: Config) -> None:
             )
 
 
-def fit_schedule(cfg: Config) -> None:
-    """Stretch or shorten the schedule so that it ends with the training, warm-up included; in place."""
-    length = length_of(cfg)
-    if length is None:
-        raise InputError('--scale-schedule: the config has no train_cfg.max_epochs or max_iters to fit the schedule to')
-    by_epoch, total = length
-    last = max((end for scheduler, end in ends(cfg, by_epoch) if scheduler.get('type') not in WARM_UPS), default=None)
-    if last is not None:
-        scale_schedule(cfg.param_scheduler, total / last, cfg.get('iters_per_epoch'))
+def fit_schedule(cfg: Config, before: Config) -> None:
+    """Stretch or shorten the schedule of ``cfg``, in place, as much as its training is longer or shorter than ``before``'s.
+
+    Args:
+        cfg (Config): With another ``train_cfg.max_epochs`` or ``max_iters``.
+        before (Config): The recipe as it is in its file.
+
+    Raises:
+        InputError: if the trainings cannot be compared.
+    """
+    lengths = [length_of(one) for one in (cfg, before)]
+    if None in lengths or lengths[0][0] != lengths[1][0]:
+        raise InputError(
+            '--scale-schedule: expected train_cfg.max_epochs, or train_cfg.max_iters, in the config and in --cfg-options'
+        )
+    schedulers = cfg.get('param_scheduler') or []
+    schedulers = schedulers if isinstance(schedulers, list | tuple) else [schedulers]
+    if lengths[0] != lengths[1]:
+        scale_schedule(schedulers, lengths[0][1] / lengths[1][1], cfg.get('iters_per_epoch'))
 
 
 def scale_schedule(schedulers: list[dict], share: float, iters_per_epoch: int | None) -> None:

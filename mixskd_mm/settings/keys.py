@@ -94,10 +94,12 @@ def check_keys(cfg: Config) -> Iterator[str]:
     config = cfg._cfg_dict
     for key, value in config.items():
         if key not in known and len(re.findall(rf'\b{re.escape(key)}\b', cfg.text or '')) < 2:
-            real = nearest(key, known, cutoff=0.75)
+            real = nearest(key, [name for name in known if name not in OTHER_KEYS], cutoff=0.75)
             if real:
                 raise InputError(f'{key}={shown(value)}: no such setting: expected {real}')
-            yield f'{key}={shown(value)}: nothing reads this setting'
+            # A config that mmengine has written keeps its variables, beside what they were used for.
+            if '_base_' in (cfg.text or ''):
+                yield f'{key}={shown(value)}: nothing reads this setting'
     for path, value in walk(config):
         key = path[-1]
         if len(path) < 2 or path[0] not in known or not isinstance(key, str) or key == 'type':

@@ -1,5 +1,3 @@
-import re
-
 import pytest
 from mmengine.config import Config
 
@@ -22,7 +20,7 @@ def config(*schedulers, iters_per_epoch=100, **loop):
         config(WARM_UP, COSINE, max_epochs=305),
         config(dict(type='CosineAnnealingLR', T_max=90), max_epochs=90),
         config(WARM_UP, STEPS, max_epochs=205),
-        config(WARM_UP, STEPS, max_epochs=151),
+        config(WARM_UP, STEPS, max_epochs=150),
         config(dict(type='StepLR', step_size=30), max_epochs=7),
         config(POLY, max_iters=400),
         config(dict(POLY, end=401), max_iters=400),
@@ -38,37 +36,54 @@ def test_a_schedule_that_ends_with_the_training_passes(cfg):
 
 
 @pytest.mark.parametrize(
-    ('cfg', 'message'),
+    ('cfg', 'before', 'message'),
     [
-        (config(WARM_UP, COSINE, max_epochs=100), 'CosineAnnealingLR ends after 305 epochs, the training after 100'),
-        (config(WARM_UP, COSINE, max_epochs=400), 'CosineAnnealingLR ends after 305 epochs, the training after 400'),
-        (config(WARM_UP, COSINE, max_epochs=3), 'LinearLR ends after 5 epochs, the training after 3'),
-        (config(dict(type='CosineAnnealingLR', T_max=90), max_epochs=9), 'CosineAnnealingLR ends after 90 epochs'),
-        (config(STEPS, max_epochs=150), 'MultiStepLR ends after 151 epochs, the training after 150'),
-        (config(POLY, max_iters=800), 'PolyLR ends after 400 iterations, the training after 800'),
-        (config(POLY, max_iters=200), 'PolyLR ends after 400 iterations, the training after 200'),
+        (
+            config(WARM_UP, COSINE, max_epochs=100),
+            305,
+            'CosineAnnealingLR ends after 305 epochs, the training after 100',
+        ),
+        (
+            config(WARM_UP, COSINE, max_epochs=400),
+            305,
+            'CosineAnnealingLR ends after 305 epochs, the training after 400',
+        ),
+        (config(WARM_UP, COSINE, max_epochs=3), 305, 'LinearLR ends after 5 epochs, the training after 3'),
+        (config(dict(type='CosineAnnealingLR', T_max=90), max_epochs=9), 90, 'CosineAnnealingLR ends after 90 epochs'),
+        (config(STEPS, max_epochs=149), 205, 'MultiStepLR ends after 150 epochs, the training after 149'),
+        (config(POLY, max_iters=800), 400, 'PolyLR ends after 400 iterations, the training after 800'),
+        (config(POLY, max_iters=200), 400, 'PolyLR ends after 400 iterations, the training after 200'),
     ],
 )
-def test_another_length_is_refused_and_can_be_scaled(cfg, message):
+def test_another_length_is_refused_and_can_be_scaled(cfg, before, message):
     expected = rf'^param_scheduler: {message}.*: expected the same; --scale-schedule makes the schedule fit$'
     with pytest.raises(InputError, match=expected):
         check_schedule(cfg)
-    fit_schedule(cfg)
+    (key,) = cfg.train_cfg
+    fit_schedule(cfg, config(**{key: before}))
     check_schedule(cfg)
 
 
 def test_the_whole_schedule_is_scaled():
     cfg = config(WARM_UP, COSINE, max_epochs=61)
-    fit_schedule(cfg)
+    fit_schedule(cfg, config(max_epochs=305))
     warm_up, cosine = cfg.param_scheduler
     assert (warm_up.end, cosine.begin, cosine.end, cosine.T_max) == (1, 1, 61, 60)
     # One epoch of 100 iterations, whose first has a hundredth.
     assert warm_up.start_factor == 1 / 100
-    cfg = config(WARM_UP, STEPS, max_epochs=302)
-    fit_schedule(cfg)
+    cfg = config(WARM_UP, STEPS, max_epochs=410)
+    fit_schedule(cfg, config(max_epochs=205))
     assert cfg.param_scheduler[1].milestones == [200, 300]
 
 
-def test_nothing_to_fit_is_said():
-    with pytest.raises(InputError, match=re.escape('--scale-schedule: the config has no train_cfg.max_epochs')):
-        fit_schedule(Config(dict(train_cfg=None)))
+def test_the_same_length_changes_nothing():
+    cfg = config(WARM_UP, STEPS, max_epochs=205)
+    before = cfg.to_dict()
+    fit_schedule(cfg, config(max_epochs=205))
+    assert cfg.to_dict() == before
+
+
+@pytest.mark.parametrize(('loop', 'before'), [({}, dict(max_epochs=3)), (dict(max_iters=3), dict(max_epochs=3))])
+def test_trainings_that_cannot_be_compared_are_said(loop, before):
+    with pytest.raises(InputError, match=r'^--scale-schedule: expected train_cfg\.max_epochs, or'):
+        fit_schedule(config(**loop), config(**before))

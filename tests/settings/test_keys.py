@@ -1,4 +1,5 @@
 import pytest
+import tiny
 from mmengine.config import Config
 
 from mixskd_mm.errors import InputError
@@ -41,7 +42,7 @@ def test_what_the_lines_of_a_config_use_is_a_variable():
 
 
 def test_a_variable_that_nothing_uses_is_said():
-    unused = Config.fromstring('my_note = 3', '.py')
+    unused = Config.fromstring('_base_ = []\nmy_note = 3', '.py')
     assert list(check_keys(unused)) == ['my_note=3: nothing reads this setting']
 
 
@@ -63,3 +64,9 @@ def test_an_option_sets_nothing_that_does_not_exist():
     check_new_keys(dict(mine=1), {'mine': 2, 'model.a': 3, 'compile': True})
     with pytest.raises(InputError, match=r'modle.temperature=3: no such setting: expected model.temperature$'):
         check_new_keys(dict(model={}), {'modle.temperature': 3})
+
+
+def test_a_config_that_mmengine_has_written_passes_without_a_word():
+    written = Config.fromfile(tiny.ROOT / 'configs/cifar100/mixskd_r18_cifar100.py').pretty_text
+    assert 'test_pipeline = ' in written
+    assert list(check_keys(Config.fromstring(written, '.py'))) == []

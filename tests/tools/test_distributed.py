@@ -75,7 +75,8 @@ def test_a_resumed_rank_draws_and_sees_what_it_would_have(two_processes, two_pro
 
 
 def test_dist_test_agrees_with_the_validation_in_training(distributed, two_processes, tmp_path):
-    _, options = distributed
+    # Without --scale-schedule.
+    options = distributed[1][1:]
     arguments = (RECIPE, two_processes.checkpoint, 2, '--out', tmp_path / 'test.json', *options)
     tiny.succeed('dist_test.sh', *arguments, cwd=tmp_path, env=probed(tmp_path / 'probe', PORT=tiny.free_port()))
     (validation,) = [row for row in tiny.scalars(two_processes.work_dir) if 'accuracy/top1' in row]

@@ -12,12 +12,12 @@ import tiny
 import torch
 
 sys.path.append(str(tiny.ROOT / 'tools/soak'))
-import changed_settings
 import damage
 import damaged
 import disk_full
 import kills
 import sandbox
+import wrong_settings
 from recipe import Reference
 from sandbox import Outcome, Result
 
@@ -124,8 +124,8 @@ class TestOutcomes:
 
     def test_a_planted_silent_fault_is_counted_as_such(self, reference, tmp_path, monkeypatch):
         """A setting that a run takes without a word, through a real training."""
-        monkeypatch.setattr(changed_settings, 'CHANGES', (('optim_wrapper.optimizer.lr', '0.04'),))
-        fault, outcome = changed_settings.trial(random.Random(0), tmp_path, dict(classification=reference))
+        monkeypatch.setattr(wrong_settings, 'CHANGES', (('optim_wrapper.optimizer.lr', '0.04'),))
+        fault, outcome = wrong_settings.trial(random.Random(0), tmp_path, dict(classification=reference))
         trials = [run.Trial('settings', 7, fault, outcome)]
         assert outcome == Outcome('accepted silently', False)
         text = run.report(trials, seed=5)
@@ -143,7 +143,7 @@ class TestOutcomes:
     )
     def test_a_refusal_names_the_setting(self, line, expected):
         result = Result(1, f'some log\n{line}\n', False)
-        assert changed_settings.judge(result, 'model.temperature', '0').name == expected
+        assert wrong_settings.judge(result, 'model.temperature', '0').name == expected
 
     def test_a_damaged_file_has_to_be_named(self):
         def name(status, output, harmless=False, whole=True):

@@ -61,12 +61,12 @@ def parse_args() -> argparse.Namespace:
 def trial_functions() -> dict[str, Callable]:
     """Kind of fault to the function that tries one."""
     # Not for --help: they import the libraries.
-    import changed_settings
     import damaged
     import disk_full
     import kills
+    import wrong_settings
 
-    return dict(zip(KINDS, (kills.trial, disk_full.trial, damaged.trial, changed_settings.trial), strict=True))
+    return dict(zip(KINDS, (kills.trial, disk_full.trial, damaged.trial, wrong_settings.trial), strict=True))
 
 
 def attempt(seed: int, folder: Path, references: dict, keep: bool, which: tuple[str, int]) -> Trial:
