@@ -111,8 +111,6 @@ def end_with_launcher() -> None:
     if sys.platform == 'linux' and 'LOCAL_WORLD_SIZE' in os.environ:
         PR_SET_PDEATHSIG = 1
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() == 1:
-            sys.exit('error: the launcher of this process is gone')
 
 
 def cores() -> int:

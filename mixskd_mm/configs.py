@@ -7,6 +7,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Mapping
+from datetime import timedelta
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -204,7 +205,9 @@ def distribute_on_cpu(cfg: Config) -> None:
             raise InputError(
                 '--launcher pytorch found no RANK: expected to be started by torchrun, as tools/dist_train.sh does'
             )
-        torch.distributed.init_process_group('gloo')
+        # As mmengine takes it for GPUs.
+        timeout = ((cfg.get('env_cfg') or {}).get('dist_cfg') or {}).get('timeout')
+        torch.distributed.init_process_group('gloo', timeout=timedelta(seconds=timeout) if timeout else None)
     # Otherwise as the Runner wraps a model.
     unused = cfg.get('find_unused_parameters', False)
     wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False, find_unused_parameters=unused)

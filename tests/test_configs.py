@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -189,3 +190,12 @@ def test_hooks_of_a_recipe_are_not_lost_by_an_option():
     cfg = Config(dict(custom_hooks=[dict(type='EMAHook')]))
     with pytest.raises(InputError, match=r'^custom_hooks=\[\]: expected the hooks of the recipe: EMAHook$'):
         merge_options(cfg, {'custom_hooks': Typed('[]')})
+
+
+def test_gloo_waits_as_long_as_the_config_says(monkeypatch):
+    given = []
+    monkeypatch.setenv('RANK', '0')
+    monkeypatch.setattr(torch.distributed, 'init_process_group', lambda *args, **kwargs: given.append((args, kwargs)))
+    for dist_cfg, seconds in ((dict(timeout=90), timedelta(seconds=90)), (dict(backend='nccl'), None)):
+        distribute_on_cpu(Config(dict(launcher='pytorch', env_cfg=dict(dist_cfg=dist_cfg))))
+        assert given.pop() == (('gloo',), dict(timeout=seconds))
