@@ -15,22 +15,44 @@ RANKS = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RAN
 
 
 @contextlib.contextmanager
+def try_lock(path: Path, wait: bool = False) -> Iterator[bool]:
+    """Hold the lock ``path``, or give False if another process has it; the system frees it if this process ends.
+
+    Args:
+        path (Path): A file, made if it is missing.
+        wait (bool): Wait until the lock is free. Defaults to False.
+
+    Raises:
+        InputError: if the file system has no locks.
+    """
+    with path.open('w') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        except OSError as error:
+            raise InputError(
+                f'{path} cannot be locked ({error.strerror}): expected a file system with locks'
+            ) from error
+        yield True
+
+
+@contextlib.contextmanager
 def locked(folder: Path, name: str = '.lock') -> Iterator[None]:
     """Hold the lock ``folder/name``, which the system frees when this process ends, however it does.
 
     Raises:
-        InputError: if another process holds it, or the folder cannot be made.
+        InputError: if another process holds it, the folder cannot be made, or its file system has no locks.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / name).open('w')
+        (folder / name).touch()
     except OSError as error:
         raise InputError(f'cannot write to {folder}: {error.strerror}') from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(f'{folder} is being trained by another process: wait for it, or stop it') from error
+    with try_lock(folder / name) as free:
+        if not free:
+            raise InputError(f'{folder} is being trained by another process: wait for it, or stop it')
         yield
 
 

@@ -7,11 +7,10 @@ import math
 import sys
 from importlib.util import find_spec
 
-from mmengine import registry as registries
-from mmengine.registry import Registry
 from mmengine.utils import get_object_from_string
 
 from mixskd_mm.errors import InputError
+from mixskd_mm.registries import registered
 
 # Where mmengine keeps them: as meta.cfg and message_hub.runtime_info.cfg, formerly as meta.config.
 PARTS = ('meta', 'message_hub')
@@ -175,13 +174,7 @@ def is_registered(name: str) -> bool:
         # mmengine takes the first part for a scope, and imports it.
         scope, _, rest = name.partition('.')
         return '.' not in rest and is_harmless_scope(scope)
-    pending = [registry for registry in vars(registries).values() if isinstance(registry, Registry)]
-    while pending:
-        registry = pending.pop()
-        if any(target is registered for registered in registry.module_dict.values()):
-            return True
-        pending += registry.children.values()
-    return False
+    return any(target is kind for _, kind in registered())
 
 
 def is_harmless_scope(name: str) -> bool:

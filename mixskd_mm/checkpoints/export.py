@@ -67,10 +67,7 @@ def model_config(checkpoint: dict, source: str, network: int = 0) -> dict:
         raise InputError(
             f'checkpoint {source} does not say what was trained (meta.cfg): expected a training checkpoint'
         )
-    try:
-        model = literal_config(text).get('model', {})
-    except InputError as error:
-        raise InputError(f'checkpoint {source}: its meta.cfg {error}') from error
+    model = literal_config(text).get('model', {})
     if 'backbone' not in model or 'num_classes' not in model.get('head', {}):
         raise InputError(
             f'checkpoint {source} holds a {model.get("type", "model without a name")}: expected an image classifier'

@@ -51,7 +51,7 @@ class CheckpointKeysHook(Hook):
             if isinstance(value, torch.Tensor)
         }
         found = shapes(tensors)
-        source = f'checkpoint {runner._load_from or find_latest_checkpoint(runner.work_dir)}'
+        source = source_of(runner)
         check_values({name: value for name, value in tensors.items() if name in needed}, source)
         if self.partial_start and training(runner) and not runner._resume:
             fitting = sum(found.get(name) == shape for name, shape in needed.items())
@@ -69,6 +69,11 @@ class CheckpointKeysHook(Hook):
 def unwrap(model: nn.Module) -> nn.Module:
     """The model inside a DDP wrapper, or the model."""
     return model.module if is_model_wrapper(model) else model
+
+
+def source_of(runner) -> str:
+    """The checkpoint that ``runner`` has loaded, for messages."""
+    return f'checkpoint {runner._load_from or find_latest_checkpoint(runner.work_dir)}'
 
 
 def training(runner) -> bool:

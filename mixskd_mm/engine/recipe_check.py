@@ -23,7 +23,7 @@ from mixskd_mm.datasets.label_maps import check_label_maps
 from mixskd_mm.errors import InputError
 from mixskd_mm.models import SelfDistillationClassifier
 
-from .checkpoint_keys import training, unwrap
+from .checkpoint_keys import source_of, training, unwrap
 
 
 @HOOKS.register_module()
@@ -43,7 +43,7 @@ class RecipeCheckHook(Hook):
         dataset = next(built_datasets(loop.dataloader.dataset))
         expected = class_names((checkpoint.get('meta') or {}).get('dataset_meta'))
         names = class_names(getattr(dataset, 'metainfo', None))
-        check_same_classes(names, describe(dataset), expected, f'checkpoint {runner._load_from}')
+        check_same_classes(names, describe(dataset), expected, source_of(runner))
 
     def before_train(self, runner) -> None:
         model = unwrap(runner.model)
@@ -51,13 +51,16 @@ class RecipeCheckHook(Hook):
         if runner._val_loop is not None:
             loaders.append(runner.val_dataloader)
         classifies = isinstance(getattr(model, 'head', None), LinearClsHead | StackedLinearClsHead)
-        for dataset in (one for loader in loaders for one in built_datasets(loader.dataset)):
-            check_not_empty(dataset)
-            check_classes(dataset, dense_head_classes(model))
-            if classifies:
-                check_dataset_labels(dataset, model.head.num_classes)
-        parts = [part for part in built_datasets(runner.train_dataloader.dataset) if hasattr(part, 'get_gt_labels')]
-        if classifies and parts and (notice := absent_notice(parts, model.head.num_classes)):
+        present, first = set(), next(built_datasets(runner.train_dataloader.dataset))
+        for loader in loaders:
+            for dataset in built_datasets(loader.dataset):
+                check_not_empty(dataset)
+                check_classes(dataset, dense_head_classes(model))
+                if classifies:
+                    labels = check_dataset_labels(dataset, model.head.num_classes)
+                    present |= labels if loader is runner.train_dataloader else set()
+        notice = absent_notice(present, first, model.head.num_classes) if present else None
+        if notice:
             runner.logger.warning(notice)
         check_datasets_agree([loader.dataset for loader in loaders])
         if isinstance(model, SelfDistillationClassifier):
@@ -108,10 +111,13 @@ def check_classes(dataset, heads: dict[str, int]) -> None:
         check_label_maps(dataset, len(classes))
 
 
-def check_dataset_labels(dataset, num_classes: int) -> None:
-    """Raise InputError if a hard label of ``dataset`` is outside ``[0, num_classes)``."""
+def check_dataset_labels(dataset, num_classes: int) -> set[int]:
+    """The labels that occur in ``dataset``, if it has hard ones.
+
+    Raises InputError if one is outside ``[0, num_classes)``.
+    """
     if not hasattr(dataset, 'get_gt_labels'):
-        return
+        return set()
     labels = np.asarray(dataset.get_gt_labels())
     if labels.dtype == object or labels.ndim != 1:
         raise InputError(f'{type(dataset).__name__} has several labels an image: expected one class index each')
@@ -120,17 +126,17 @@ def check_dataset_labels(dataset, num_classes: int) -> None:
             f'{describe(dataset)} has labels {labels.min()} to {labels.max()}: expected 0 to '
             f'{num_classes - 1}, since head.num_classes={num_classes}'
         )
+    return set(labels.tolist())
 
 
-def absent_notice(datasets: list, num_classes: int) -> str | None:
-    """One line if classes of the head have no image in any of ``datasets``, which are trained on together, else None."""
-    present = set(np.concatenate([np.asarray(dataset.get_gt_labels()) for dataset in datasets]).tolist())
+def absent_notice(present: set[int], dataset, num_classes: int) -> str | None:
+    """One line if classes of the head are not among the labels ``present`` in the training set ``dataset``, else None."""
     absent = sorted(set(range(num_classes)) - present)
     if not absent:
         return None
-    names = class_names(getattr(datasets[0], 'metainfo', None)) or ()
+    names = class_names(getattr(dataset, 'metainfo', None)) or ()
     first = repr(names[absent[0]]) if absent[0] < len(names) else absent[0]
-    return f'{describe(datasets[0])} has no image of {len(absent)} of the {num_classes} classes (first: {first})'
+    return f'{describe(dataset)} has no image of {len(absent)} of the {num_classes} classes (first: {first})'
 
 
 def batch_notice(

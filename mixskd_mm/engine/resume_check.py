@@ -7,13 +7,13 @@ import warnings
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from mmengine.runner import EpochBasedTrainLoop, find_latest_checkpoint
+from mmengine.runner import EpochBasedTrainLoop
 
 from mixskd_mm.checkpoints.config_text import literal_config
 from mixskd_mm.errors import InputError
 from mixskd_mm.resuming.settings import KEPT, RESETTABLE, describe, differences, section_to_reset
 
-from .checkpoint_keys import training
+from .checkpoint_keys import source_of, training
 
 
 @HOOKS.register_module()
@@ -48,7 +48,7 @@ class ResumeCheckHook(Hook):
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         if not (training(runner) and runner._resume):
             return
-        source = f'checkpoint {runner._load_from or find_latest_checkpoint(runner.work_dir)}'
+        source = source_of(runner)
         self.compare_settings(runner, checkpoint['meta'], source)
         if isinstance(runner.train_loop, EpochBasedTrainLoop):
             self.compare_epochs(runner, checkpoint, source)
@@ -69,12 +69,14 @@ class ResumeCheckHook(Hook):
             changes = differences(literal_config(meta['cfg']), runner.cfg.to_dict())
         if meta.get('world_size', get_world_size()) != get_world_size():
             changes.append(('number of processes', meta['world_size'], get_world_size()))
+        applied = []
         for path, old, new in changes:
-            kept = 'train_dataloader.batch_size' if path == 'number of processes' else section_to_reset(path)
-            if kept is not None and KEPT[kept] not in self.reset:
+            kept = section_to_reset(path)
+            if kept is None:
+                applied.append((path, old, new))
+            elif KEPT[kept] not in self.reset:
                 way = f', or --reset {KEPT[kept]} to change it' if KEPT[kept] else ''
                 raise InputError(f'{source} was trained with {path}={old}, not {new}: expected the same{way}')
-        applied = [change for change in changes if section_to_reset(change[0]) is None]
         if applied:
             runner.logger.warning(f'{source} was trained with other settings; from now on: {describe(applied)}')
 

@@ -36,6 +36,7 @@ KEPT = {
     'param_scheduler': 'param_scheduler',
     'train_dataloader.batch_size': 'param_scheduler',
     'optim_wrapper.accumulative_counts': 'param_scheduler',
+    'number of processes': 'param_scheduler',
     'randomness.seed': None,
 }
 RESETTABLE = ('optim_wrapper', 'param_scheduler')

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 
-from mmengine.registry import DefaultScope, Registry, root
+from mmengine.registry import DefaultScope, Registry
 
 from mixskd_mm.errors import InputError
+from mixskd_mm.registries import family, registries
 
 from .values import shown
-
-
-def registries() -> Iterator[Registry]:
-    """The root registries of mmengine."""
-    yield from (value for value in vars(root).values() if isinstance(value, Registry))
-
-
-def family(registry: Registry) -> list[Registry]:
-    """A registry and those of the libraries that inherit from it."""
-    return [registry, *(one for child in registry.children.values() for one in family(child))]
 
 
 def classes(name) -> list:

@@ -11,8 +11,9 @@ import traceback
 from collections.abc import Iterator, Mapping
 
 from mixskd_mm.errors import InputError, last_line
+from mixskd_mm.registries import registered
 
-from .arguments import accepted, family, registries
+from .arguments import accepted
 from .building import config_of
 from .keys import nearest
 from .paths import Path, dotted, locate, walk
@@ -95,7 +96,7 @@ def name_of(kind) -> str:
 
 def unknown_type(path: Path, kind: str) -> str:
     """What to say of a name that no registry has."""
-    names = {name for registry in registries() for one in family(registry) for name in one.module_dict}
+    names = {name for name, _ in registered()}
     real = nearest(kind.rpartition('.')[2], names)
     return f'{dotted((*path, "type"))}={kind!r}: expected the name of a registered class' + (
         f', such as {real}' if real else ''

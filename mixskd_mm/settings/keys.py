@@ -15,8 +15,9 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mixskd_mm.errors import InputError
+from mixskd_mm.registries import registered
 
-from .arguments import accepted, family, registries
+from .arguments import accepted
 from .paths import Path, dotted, walk
 from .values import shown
 
@@ -61,8 +62,7 @@ def words_of(module: str) -> frozenset[str]:
 
 def registered_words() -> frozenset[str]:
     """All words in the source of the modules outside :data:`LIBRARIES` that have registered something."""
-    kinds = (kind for registry in registries() for one in family(registry) for kind in one.module_dict.values())
-    modules = {kind.__module__ for kind in kinds if hasattr(kind, '__module__')}
+    modules = {kind.__module__ for _, kind in registered() if hasattr(kind, '__module__')}
     own = [sys.modules.get(name) for name in modules if not name.startswith((*LIBRARIES, 'torch.'))]
     files = {File(module.__file__) for module in own if getattr(module, '__file__', None)}
     return frozenset(word for file in files for word in re.findall(r'[A-Za-z_]\w*', file.read_text(errors='ignore')))

@@ -16,7 +16,6 @@ after a kill is made the same.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -26,6 +25,7 @@ import numpy as np
 
 from mixskd_mm.checkpoints.write import write_image, write_text
 from mixskd_mm.errors import InputError
+from mixskd_mm.locks import try_lock
 
 SETTINGS, LIST = 'settings.json', 'supermix.jsonl'
 
@@ -58,21 +58,9 @@ class SuperMixFolder:
                 text = json.dumps(dict(settings=settings, source=source), indent=2) + '\n'
                 write_text(str(self.path / SETTINGS), text)
 
-    @contextlib.contextmanager
-    def _lock(self, name: str, wait: bool = False) -> Iterator[bool]:
-        """Hold the lock ``name``, or give False if another process has it; the system frees it if this process ends."""
-        path = self.path / '.locks' / name
-        with path.open('w') as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                yield False
-                return
-            except OSError as error:
-                raise InputError(
-                    f'{path} cannot be locked ({error.strerror}): expected a file system with locks'
-                ) from error
-            yield True
+    def _lock(self, name: str, wait: bool = False) -> contextlib.AbstractContextManager[bool]:
+        """Hold the lock ``name``, or give False if another process has it."""
+        return try_lock(self.path / '.locks' / name, wait)
 
     def batches(self) -> dict[int, dict[str, int]]:
         """Numbers of each finished batch: images ``tried``, ``kept`` and ``successful``, and ``steps`` of those kept."""

@@ -56,10 +56,16 @@ def test_labels_in_lists_of_different_lengths_are_refused():
 
 def test_classes_without_an_image_are_counted_and_the_first_is_named():
     dataset = Dataset([0, 3, 3])
-    assert absent_notice([dataset], 4) == "Dataset in 'data/birds' has no image of 2 of the 4 classes (first: 1)"
+    assert (
+        absent_notice(check_dataset_labels(dataset, 4), dataset, 4)
+        == "Dataset in 'data/birds' has no image of 2 of the 4 classes (first: 1)"
+    )
     dataset.metainfo = dict(classes=('a', 'b', 'c', 'd'))
-    assert absent_notice([dataset], 4) == "Dataset in 'data/birds' has no image of 2 of the 4 classes (first: 'b')"
-    assert absent_notice([Dataset([1]), Dataset([0])], 2) is None
+    assert (
+        absent_notice(check_dataset_labels(dataset, 4), dataset, 4)
+        == "Dataset in 'data/birds' has no image of 2 of the 4 classes (first: 'b')"
+    )
+    assert absent_notice({1, 0}, dataset, 2) is None
 
 
 def test_data_sets_without_labels_pass():

@@ -7,9 +7,9 @@ import os
 import random
 from pathlib import Path
 
-from kills import newest_whole
+from kills import newest_whole, not_continued
 from recipe import Reference
-from sandbox import Outcome, Result, loads, on_write, same_training, size_of
+from sandbox import Outcome, Result, loads, on_write, size_of
 
 
 def trial(rng: random.Random, folder: Path, references: dict[str, Reference]) -> tuple[str, Outcome]:
@@ -37,20 +37,11 @@ def judge(
     full: Result, left: int, partial: list[str], resumed: Result, work_dir: Path, reference: Reference
 ) -> Outcome:
     """What came of a run whose disk was full, and of resuming it; ``left`` as in :func:`kills.judge`."""
-    saved = full.output.count('Saving checkpoint at ')
-    last = work_dir / reference.names[-1]
-    if full.hung or resumed.hung:
-        return Outcome('hung', False)
-    if partial:
+    broken = not_continued(full, left, resumed, work_dir, reference)
+    if partial and (broken is None or broken.name != 'hung'):
         return Outcome('left a checkpoint that is not whole', False, ', '.join(partial))
-    if left < saved - 1:
-        return Outcome(
-            'lost a finished checkpoint', False, f'{saved} were begun, the newest whole one is number {left}'
-        )
-    if resumed.status:
-        return Outcome('did not resume', False, resumed.last_line)
-    if not last.exists() or not same_training(last, reference.last):
-        return Outcome('resumed to other weights', False)
+    if broken is not None:
+        return broken
     if full.status == 0:
         # Only the log did not fit, or checkpoints that were removed made room.
         complaint = 'No space left' in full.output

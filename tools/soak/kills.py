@@ -64,6 +64,22 @@ def moment_of(rng: random.Random, work_dir: Path, reference: Reference, sent: in
 
 def judge(sent: int, stopped: Result, left: int, resumed: Result, work_dir: Path, reference: Reference) -> Outcome:
     """What came of a run that got a signal and left checkpoints of which the ``left``-th is the newest whole one."""
+    broken = not_continued(stopped, left, resumed, work_dir, reference)
+    if broken is not None:
+        return broken
+    if left and not re.search(r'resumed epoch: \d+', resumed.output):
+        return Outcome('began anew beside a whole checkpoint', False)
+    if stopped.status == 0:
+        return Outcome('had ended before', True)
+    if sent == signal.SIGTERM and stopped.status == -sent and left < len(reference.names) and has_trained(stopped):
+        return Outcome('identical to the bit, but SIGTERM ended it without a checkpoint', False)
+    if sent != signal.SIGKILL and stopped.traceback:
+        return Outcome('identical to the bit, but it ended with a traceback', False)
+    return Outcome('identical to the bit', True)
+
+
+def not_continued(stopped: Result, left: int, resumed: Result, work_dir: Path, reference: Reference) -> Outcome | None:
+    """What is wrong with a run that was stopped and resumed, or None if its end is the reference's; arguments of judge."""
     saved = stopped.output.count('Saving checkpoint at ')
     last = work_dir / reference.names[-1]
     if stopped.hung or resumed.hung:
@@ -77,15 +93,7 @@ def judge(sent: int, stopped: Result, left: int, resumed: Result, work_dir: Path
         return Outcome('did not resume', False, resumed.last_line)
     if not last.exists() or not same_training(last, reference.last):
         return Outcome('resumed to other weights', False)
-    if left and not re.search(r'resumed epoch: \d+', resumed.output):
-        return Outcome('began anew beside a whole checkpoint', False)
-    if stopped.status == 0:
-        return Outcome('had ended before', True)
-    if sent == signal.SIGTERM and stopped.status == -sent and left < len(reference.names) and has_trained(stopped):
-        return Outcome('identical to the bit, but SIGTERM ended it without a checkpoint', False)
-    if sent != signal.SIGKILL and stopped.traceback:
-        return Outcome('identical to the bit, but it ended with a traceback', False)
-    return Outcome('identical to the bit', True)
+    return None
 
 
 def has_trained(result: Result) -> bool:
