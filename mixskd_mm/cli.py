@@ -26,6 +26,8 @@ from mixskd_mm.settings import (
 )
 from mixskd_mm.settings.values import shorten
 
+# Status of a process that ends since another one did, as after a hang-up (128 + SIGHUP): nothing is wrong with the input.
+OTHER_ENDED = 129
 # The config of the run, from when it was read.
 _config: Config | None = None
 
@@ -34,7 +36,7 @@ def exit_on_input_error(main: Callable[[], None]) -> None:
     """Run ``main``; if it fails, print one line about it and exit with status 1.
 
     What may be a bug keeps its traceback in a file, in the work directory if there is one, that the line names. After
-    Ctrl-C the status is 130.
+    Ctrl-C the status is 130, and where another process ended or was stuck it is :data:`OTHER_ENDED`.
     """
     global _config
     _config = None
@@ -42,12 +44,16 @@ def exit_on_input_error(main: Callable[[], None]) -> None:
         try:
             main()
         except Exception as error:
+            if (message := describe_process_failure(error)) is not None:
+                print(f'error: {message}', file=sys.stderr)
+                sys.exit(OTHER_ENDED)
             message = describe_input_error(error, _config)
             if message is None:
                 message = describe_bug(error, _config)
             sys.exit(f'error: {message}')
         except KeyboardInterrupt:
-            print('error: interrupted; --resume continues a training from its last checkpoint', file=sys.stderr)
+            if os.environ.get('RANK', '0') == '0':
+                print('error: interrupted; --resume continues a training from its last checkpoint', file=sys.stderr)
             # As a shell reports it.
             sys.exit(128 + signal.SIGINT)
 
@@ -94,6 +100,25 @@ def describe_input_error(error: Exception, cfg: Config | None = None) -> str | N
         return f'{message.strip(chr(39)).split(" registry. ")[0]} registry: expected the name of a registered class'
     if isinstance(error, TypeError) and '__init__() got an unexpected keyword argument' in message:
         return f'{message}: expected only arguments of that class in its config'
+    return None
+
+
+def describe_process_failure(error: Exception) -> str | None:
+    """One line about an error that another process caused: another rank, or a worker of a loader; None for others."""
+    message = last_line(error)
+    rank = f'rank {os.environ["RANK"]}: ' if 'RANK' in os.environ else ''
+    if isinstance(error, torch.distributed.DistError) or (isinstance(error, RuntimeError) and '/gloo/' in message):
+        reason = message.rpartition('] ')[2]
+        return (
+            f'{rank}another process ended or was stuck ({reason}): expected all in step within env_cfg.dist_cfg.timeout'
+        )
+    if isinstance(error, RuntimeError) and message.startswith('DataLoader timed out'):
+        return f'{rank}{message}: expected a batch within env_cfg.dist_cfg.timeout, or the timeout of the dataloader'
+    if isinstance(error, RuntimeError) and message.startswith('DataLoader worker'):
+        return (
+            f'{rank}{message}: expected it to live; the system ends processes when memory is short, which fewer num_workers '
+            'need less of'
+        )
     return None
 
 

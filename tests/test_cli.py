@@ -226,3 +226,44 @@ def test_after_ctrl_c_one_line_and_the_status_of_shells(capsys):
         exit_on_input_error(raising(KeyboardInterrupt()))
     assert ended.value.code == 130
     assert capsys.readouterr().err == 'error: interrupted; --resume continues a training from its last checkpoint\n'
+
+
+@pytest.mark.parametrize(
+    ('error', 'line'),
+    [
+        (
+            RuntimeError('[/a/gloo/transport/tcp/pair.cc:538] Read error [127.0.0.1]:6: Connection reset by peer'),
+            'rank 3: another process ended or was stuck (Read error [127.0.0.1]:6: Connection reset by peer): expected all '
+            'in step within env_cfg.dist_cfg.timeout',
+        ),
+        (
+            torch.distributed.DistBackendError('NCCL communicator was aborted on rank 3.'),
+            'rank 3: another process ended or was stuck (NCCL communicator was aborted on rank 3.): expected all in step '
+            'within env_cfg.dist_cfg.timeout',
+        ),
+        (
+            RuntimeError('DataLoader timed out after 12.0 seconds'),
+            'rank 3: DataLoader timed out after 12.0 seconds: expected a batch within env_cfg.dist_cfg.timeout, or the '
+            'timeout of the dataloader',
+        ),
+        (
+            RuntimeError('DataLoader worker (pid(s) 7) exited unexpectedly'),
+            'rank 3: DataLoader worker (pid(s) 7) exited unexpectedly: expected it to live; the system ends processes when '
+            'memory is short, which fewer num_workers need less of',
+        ),
+    ],
+)
+def test_what_another_process_caused_is_said_by_the_rank_with_a_status_of_its_own(error, line, monkeypatch, capsys):
+    monkeypatch.setenv('RANK', '3')
+    with pytest.raises(SystemExit) as ended:
+        exit_on_input_error(raising(error))
+    assert ended.value.code == 129
+    assert capsys.readouterr().err == f'error: {line}\n'
+
+
+def test_ctrl_c_is_said_once_by_all_ranks(monkeypatch, capsys):
+    monkeypatch.setenv('RANK', '1')
+    with pytest.raises(SystemExit) as ended:
+        exit_on_input_error(raising(KeyboardInterrupt()))
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == ''

@@ -15,5 +15,5 @@ GPUS=$3
 
 # shellcheck source=tools/rendezvous.sh
 source "$(dirname "$0")/rendezvous.sh"
-exec python -m torch.distributed.run "${RENDEZVOUS[@]}" --nproc-per-node="$GPUS" \
+exec python "$(dirname "$0")/launch.py" "${RENDEZVOUS[@]}" --nproc-per-node="$GPUS" \
     "$(dirname "$0")/test.py" "$CONFIG" "$CHECKPOINT" --launcher pytorch "${@:4}"

@@ -19,5 +19,5 @@ if [ "${MAX_RESTARTS:-0}" != 0 ]; then
     # What is started again continues.
     OPTIONS=(--resume "${OPTIONS[@]}")
 fi
-exec python -m torch.distributed.run "${RENDEZVOUS[@]}" --max-restarts="${MAX_RESTARTS:-0}" --nproc-per-node="$GPUS" \
+exec python "$(dirname "$0")/launch.py" "${RENDEZVOUS[@]}" --max-restarts="${MAX_RESTARTS:-0}" --nproc-per-node="$GPUS" \
     "$(dirname "$0")/train.py" "$CONFIG" --launcher pytorch "${OPTIONS[@]}"

@@ -7,6 +7,8 @@ downstream_hooks = dict(
     # Stops unless the backbone takes all of its tensors from model.backbone.init_cfg.
     backbone_weights=dict(type='BackboneWeightsHook'),
     epoch_seed=dict(type='EpochSeedHook'),
+    interruption=dict(type='InterruptionHook'),
+    loader_check=dict(type='LoaderCheckHook'),
     recipe_check=dict(type='RecipeCheckHook'),
     resume_check=dict(type='ResumeCheckHook'),
     finite_checkpoint=dict(type='FiniteCheckpointHook'),

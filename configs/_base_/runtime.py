@@ -10,6 +10,9 @@ default_hooks = dict(
     # On CPUs: memory that a step frees is used again by the next one.
     memory=dict(type='KeepFreedMemoryHook'),
     epoch_seed=dict(type='EpochSeedHook'),
+    # SIGTERM saves a checkpoint.
+    interruption=dict(type='InterruptionHook'),
+    loader_check=dict(type='LoaderCheckHook'),
     recipe_check=dict(type='RecipeCheckHook'),
     resume_check=dict(type='ResumeCheckHook'),
     finite_checkpoint=dict(type='FiniteCheckpointHook'),

@@ -12,3 +12,4 @@ model = dict(
     )
 )
 default_hooks = dict(checkpoint=dict(type='LateRemovalCheckpointHook', max_keep_ckpts=2), **_base_.downstream_hooks)
+train_cfg = dict(type='MidEpochTrainLoop')

@@ -20,7 +20,7 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=1 / (5 * iters_per_epoch), begin=0, end=5, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', T_max=55, eta_min=0, begin=5, end=60, convert_to_iter_based=True),
 ]
-train_cfg = dict(by_epoch=True, max_epochs=60, val_interval=15)
+train_cfg = dict(type='MidEpochTrainLoop', max_epochs=60, val_interval=15)
 val_cfg = dict()
 test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=50)

@@ -5,7 +5,10 @@ from .deferred_log import DeferredRuntimeInfoHook
 from .epoch_seed import EpochSeedHook, keep_loader_seed
 from .finite_checkpoint import FiniteCheckpointHook
 from .freed_memory import KeepFreedMemoryHook
+from .interruption import InterruptionHook
 from .late_removal import LateRemovalCheckpointHook
+from .loader_check import LoaderCheckHook
+from .mid_epoch import MidEpochTrainLoop
 from .provenance import ProvenanceHook
 from .recipe_check import RecipeCheckHook
 from .resume_check import ResumeCheckHook
@@ -17,8 +20,11 @@ __all__ = [
     'DeferredRuntimeInfoHook',
     'EpochSeedHook',
     'FiniteCheckpointHook',
+    'InterruptionHook',
     'KeepFreedMemoryHook',
     'LateRemovalCheckpointHook',
+    'LoaderCheckHook',
+    'MidEpochTrainLoop',
     'ProvenanceHook',
     'RecipeCheckHook',
     'ResumeCheckHook',

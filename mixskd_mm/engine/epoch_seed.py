@@ -8,6 +8,9 @@ from mmengine.hooks import Hook
 from mmengine.registry import FUNCTIONS, HOOKS
 from mmengine.runner import IterBasedTrainLoop, set_random_seed
 
+from .finite_checkpoint import checkpoint_is_due
+from .mid_epoch import MidEpochTrainLoop, gather_random_states
+
 
 @HOOKS.register_module()
 class EpochSeedHook(Hook):
@@ -22,6 +25,8 @@ class EpochSeedHook(Hook):
 
     A training that counts iterations, as of a segmenter, is seeded with the number of each iteration, so that dropout drops
     the same in a resumed run.
+
+    A checkpoint from the middle of an epoch keeps the states of the generators, for :class:`MidEpochTrainLoop`.
     """
 
     # Before DataLoader workers start, and before any hook that draws.
@@ -33,6 +38,20 @@ class EpochSeedHook(Hook):
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         if isinstance(runner.train_loop, IterBasedTrainLoop):
             seed_with(runner.seed, runner.iter)
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
+        # Here, where all ranks are: a checkpoint is written by the first alone.
+        if isinstance(runner.train_loop, MidEpochTrainLoop) and checkpoint_is_due(runner):
+            runner.train_loop.random_states = gather_random_states()
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        states = getattr(runner.train_loop, 'random_states', None)
+        if states is not None:
+            checkpoint['random_states'] = states
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        if runner._resume and isinstance(runner._train_loop, MidEpochTrainLoop):
+            runner.train_loop.random_states = checkpoint.get('random_states')
 
 
 def seed_with(seed: int, number: int) -> None:

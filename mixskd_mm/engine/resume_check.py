@@ -14,6 +14,7 @@ from mixskd_mm.errors import InputError
 from mixskd_mm.resuming.settings import KEPT, RESETTABLE, describe, differences, section_to_reset
 
 from .checkpoint_keys import source_of, training
+from .mid_epoch import MidEpochTrainLoop
 
 
 @HOOKS.register_module()
@@ -81,7 +82,7 @@ class ResumeCheckHook(Hook):
             runner.logger.warning(f'{source} was trained with other settings; from now on: {describe(applied)}')
 
     def compare_epochs(self, runner, checkpoint: dict, source: str) -> None:
-        """Refuse other numbers of iterations per epoch, and checkpoints from the middle of one."""
+        """Refuse other numbers of iterations per epoch, and checkpoints from the middle of one that cannot be continued."""
         meta, info = checkpoint['meta'], checkpoint['message_hub'].get('runtime_info', {})
         now = len(runner.train_dataloader)
         before = info['max_iters'] // info['max_epochs'] if info.get('max_epochs') else now
@@ -90,28 +91,43 @@ class ResumeCheckHook(Hook):
                 f'{source} was trained with {before} iterations per epoch, not {now}: expected the same batch, number of '
                 'processes and images, or --reset param_scheduler to change them'
             )
-        if meta['iter'] % before:
+        trained = meta['iter'] - meta['epoch'] * before
+        if trained:
+            self.check_mid_epoch(runner, checkpoint, source, before != now)
+        meta['iter'] = meta['epoch'] * now + trained
+
+    @staticmethod
+    def check_mid_epoch(runner, checkpoint: dict, source: str, other_epochs: bool) -> None:
+        """Raise InputError unless the epoch can be continued to the bit."""
+        states, meta = checkpoint.get('random_states'), checkpoint['meta']
+        where = f'{source} was written in the middle of epoch {meta["epoch"] + 1}, after iteration {meta["iter"]}'
+        if not isinstance(runner.train_loop, MidEpochTrainLoop):
             raise InputError(
-                f'{source} was written in the middle of epoch {meta["epoch"] + 1}, after iteration {meta["iter"]}: expected '
-                'one from the end of an epoch to resume (default_hooks.checkpoint.by_epoch=True)'
+                f'{where}, which {type(runner.train_loop).__name__} cannot continue: expected '
+                'train_cfg.type=MidEpochTrainLoop, or a checkpoint from the end of an epoch'
             )
-        # What is counted in iterations does not count the epoch that it ends.
-        meta['epoch'] = meta['iter'] // before
-        meta['iter'] = meta['epoch'] * now
+        if states is None:
+            raise InputError(
+                f'{where}, without the states of the random numbers: expected them, or one from the end of an epoch'
+            )
+        if other_epochs or len(states) != get_world_size():
+            raise InputError(
+                f'{where}, by {len(states)} processes: expected the same batch, number of processes and images until the '
+                'epoch ends'
+            )
 
 
 def continue_schedule(runner, checkpoint: dict) -> None:
     """Set the config's schedule forward to where the checkpoint is, and let it replace the checkpoint's; in place."""
     meta = checkpoint['meta']
-    epochs = meta['epoch'] if isinstance(runner.train_loop, EpochBasedTrainLoop) else 0
-    per_epoch = meta['iter'] // epochs if epochs else meta['iter']
+    per_epoch = len(runner.train_dataloader) if isinstance(runner.train_loop, EpochBasedTrainLoop) else None
     with warnings.catch_warnings():
         # That the optimiser has made no step.
         warnings.simplefilter('ignore')
-        for _ in range(max(epochs, 1)):
-            for _ in range(per_epoch):
-                step(runner.param_schedulers, by_epoch=False)
-            if epochs:
+        for iteration in range(1, meta['iter'] + 1):
+            step(runner.param_schedulers, by_epoch=False)
+            # An epoch that has had all its batches may not have ended.
+            if per_epoch and iteration % per_epoch == 0 and iteration // per_epoch <= meta['epoch']:
                 step(runner.param_schedulers, by_epoch=True)
     for saved, wanted in zip(checkpoint['optimizer']['param_groups'], runner.optim_wrapper.param_groups, strict=True):
         saved.update({name: value for name, value in wanted.items() if name != 'params'})

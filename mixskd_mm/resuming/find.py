@@ -10,16 +10,19 @@ from mixskd_mm.checkpoints.safe_load import check_archive
 from mixskd_mm.errors import InputError
 
 NAME = re.compile(r'(epoch|iter)_(\d+)\.pth')
+# Written when a training was told to end; removed when it has written another.
+INTERRUPTED = 'interrupted.pth'
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in a folder that a training wrote at intervals, oldest first, by epoch, then by iteration."""
+    """The checkpoints in a folder that a training wrote, oldest first, by epoch, then by iteration, then interrupted."""
     found = [
         (match[1] == 'iter', int(match[2]), path)
         for path in folder.glob('*.pth')
         if (match := NAME.fullmatch(path.name))
     ]
-    return [path for _, _, path in sorted(found)]
+    interrupted = folder / INTERRUPTED
+    return [path for _, _, path in sorted(found)] + [interrupted] * interrupted.is_file()
 
 
 def check_new_run(folder: Path) -> None:
@@ -54,10 +57,11 @@ def latest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
     text = pointer.read_text(errors='replace').strip() if pointer.is_file() else ''
     named = folder / Path(text).name if text else None
     if named in found:
-        kind = named.name.split('_')[0]
-        # Higher numbers, or the other kind, would be another run's.
-        found = [path for path in found if path.name.startswith(kind)]
         found = found[: found.index(named) + 1]
+        if named.name != INTERRUPTED:
+            # Higher numbers, or the other kind, would be another run's.
+            kind = named.name.split('_')[0]
+            found = [path for path in found if path.name.startswith(kind)]
     else:
         notes.append(
             f'{pointer} names no checkpoint of this folder ({text[:200]!r}): {found[-1].name} is the latest here'

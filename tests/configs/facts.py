@@ -135,7 +135,7 @@ def facts(cfg: Config, model: nn.Module, gpus: int) -> dict:
         sampler=(train.sampler.type, train.sampler.shuffle),
         batch_sampler=train.get('batch_sampler'),
         iters_per_epoch=cfg.iters_per_epoch,
-        by_epoch=cfg.train_cfg.by_epoch,
+        loop=cfg.train_cfg.type,
         max_epochs=cfg.train_cfg.max_epochs,
         schedule=schedule(cfg),
         data=[(loader.dataset.type, loader.dataset.split) for loader in loaders],

@@ -108,7 +108,7 @@ def common_facts() -> dict:
         clip_grad=None,
         accumulative_counts=1,
         scales_lr=False,
-        by_epoch=True,
+        loop='MidEpochTrainLoop',
         sampler=('DefaultSampler', True),
         batch_sampler=None,
         test_shuffle={False},

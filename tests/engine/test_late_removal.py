@@ -59,7 +59,7 @@ def test_a_copied_run_leaves_the_best_one_of_the_original(tmp_path):
     original = ['best_accuracy_top1_epoch_1.pth', 'epoch_1.pth', 'epoch_2.pth']
     assert checkpoints(tmp_path / 'a') == original
     shutil.copytree(tmp_path / 'a', tmp_path / 'b')
-    train_with_accuracies(tmp_path / 'b', [40.0], {}, resume=str(tmp_path / 'b/epoch_1.pth'))
+    train_with_accuracies(tmp_path / 'b', [50.0, 40.0], {}, resume=str(tmp_path / 'b/epoch_1.pth'))
     assert checkpoints(tmp_path / 'a') == original
     assert checkpoints(tmp_path / 'b') == ['best_accuracy_top1_epoch_2.pth', 'epoch_1.pth', 'epoch_2.pth']
 

@@ -139,16 +139,35 @@ def test_another_number_of_processes_is_refused(half, tmp_path):
         resume(tmp_path / 'eight.pth', tmp_path)
 
 
-def test_the_middle_of_an_epoch_is_refused(tmp_path):
-    options = {
-        'default_hooks.checkpoint.by_epoch': False,
-        'default_hooks.checkpoint.interval': 3,
-        'train_cfg.max_epochs': 1,
-    }
-    tiny.train(tiny.make_config(tmp_path, {**options, 'param_scheduler': cosine_over(4)}))
-    with pytest.raises(InputError, match=r'iter_3\.pth was written in the middle of epoch 1, after iteration 3'):
+@pytest.fixture(scope='module')
+def middle(tmp_path_factory):
+    """A checkpoint after three of four iterations."""
+    work_dir = tmp_path_factory.mktemp('middle')
+    options = {'default_hooks.checkpoint.by_epoch': False, 'default_hooks.checkpoint.interval': 3}
+    cfg = tiny.make_config(work_dir, {**options, 'train_cfg.max_epochs': 1, 'param_scheduler': cosine_over(4)})
+    tiny.train(cfg)
+    return work_dir / 'iter_3.pth'
+
+
+def test_a_schedule_is_reset_in_the_middle_of_an_epoch_too(middle, tmp_path):
+    runner = resume(
+        middle, tmp_path, ['param_scheduler'], {'param_scheduler': cosine_over(3), 'train_cfg.max_epochs': 3}
+    )
+    lrs = tiny.histories(runner.message_hub)['train/lr']
+    assert lrs[3:] == pytest.approx([cosine(0.05, i, 12) for i in range(3, 12)])
+
+
+def test_the_middle_of_an_epoch_that_cannot_be_continued_is_refused(middle, tmp_path):
+    where = r'iter_3\.pth was written in the middle of epoch 1, after iteration 3'
+    with pytest.raises(InputError, match=f'{where}, which EpochBasedTrainLoop cannot continue: expected train_cfg'):
+        resume(middle, tmp_path, options={'train_cfg.type': 'EpochBasedTrainLoop'})
+    with pytest.raises(InputError, match=f'{where}, by 1 processes: expected the same batch'):
+        resume(middle, tmp_path, ['param_scheduler'], {'train_dataloader.batch_size': 20})
+    checkpoint = tiny.load(middle)
+    del checkpoint['random_states']
+    torch.save(checkpoint, tmp_path / 'iter_3.pth')
+    with pytest.raises(InputError, match=f'{where}, without the states of the random numbers'):
         resume(tmp_path / 'iter_3.pth', tmp_path)
-    assert resume(tmp_path / 'iter_4.pth', tmp_path).iter == 16
 
 
 def test_only_two_sections_can_be_reset():

@@ -118,3 +118,19 @@ def test_the_tool_starts_no_new_run_there(run, monkeypatch):
 def test_reset_needs_something_to_resume(run, tmp_path, monkeypatch):
     message = error_of(run, tmp_path / 'new', '--resume', '--reset', 'optim_wrapper', monkeypatch=monkeypatch)
     assert message == 'error: --reset optim_wrapper: expected it with --resume and a checkpoint to continue'
+
+
+def test_what_was_saved_at_sigterm_is_the_newest_unless_the_run_has_gone_on(folder):
+    shutil.copy(folder / 'epoch_10.pth', folder / 'interrupted.pth')
+    assert latest_checkpoint(folder) == (folder / 'epoch_9.pth', [])
+    point(folder, '/elsewhere/interrupted.pth')
+    assert latest_checkpoint(folder) == (folder / 'interrupted.pth', [])
+    spoil(folder / 'interrupted.pth')
+    path, (note,) = latest_checkpoint(folder)
+    assert path == folder / 'epoch_10.pth' and note.startswith(f'checkpoint {folder}/interrupted.pth is ')
+
+
+def test_a_new_run_does_not_start_over_an_interrupted_one(tmp_path):
+    (tmp_path / 'interrupted.pth').touch()
+    with pytest.raises(InputError, match=r'holds checkpoints of an earlier run \(interrupted\.pth\)'):
+        check_new_run(tmp_path)

@@ -1,5 +1,6 @@
 """Trainings with the tools, shared by the tests of this folder. Starting a tool takes seconds, so each run serves many."""
 
+import re
 import sys
 
 import cv2
@@ -102,12 +103,16 @@ def two_processes(distributed):
 
 @pytest.fixture(scope='session')
 def two_processes_resumed(distributed):
-    """The same, all of its processes killed with SIGKILL in the second epoch, and continued with ``--resume``."""
+    """The same, its launcher told to end (SIGTERM) in the second epoch, and continued with ``--resume``."""
     folder, options = distributed
     arguments = (RECIPE, 2, '--work-dir', folder / 'resumed', *options)
-    env = probed(folder / 'probe_killed', PORT=tiny.free_port(), PAUSE='1,2')
-    kill_when_paused(['bash', tiny.ROOT / 'tools/dist_train.sh', *arguments], folder, env, ranks=2)
-    assert [path.name for path in (folder / 'resumed').glob('*.pth')] == ['epoch_1.pth']
+    env = probed(folder / 'probe_killed', PORT=tiny.free_port(), TERMINATE='1,1')
+    output = tiny.run_tool('dist_train.sh', *arguments, cwd=folder, env=env)
+    assert output.returncode == 143, output.stderr[-3000:]
+    # The other process may have been told an iteration earlier.
+    told = rf'SIGTERM: the training ends after iteration [67]; {folder}/resumed/interrupted\.pth is saved'
+    assert len(re.findall(told, output.stderr)) == output.stderr.count('SIGTERM') == 1
+    assert sorted(path.name for path in (folder / 'resumed').glob('*.pth')) == ['epoch_1.pth', 'interrupted.pth']
     env = probed(folder / 'probe_resumed', PORT=tiny.free_port())
     output = tiny.succeed('dist_train.sh', *arguments[:4], '--resume', *options, cwd=folder, env=env)
     return Run(folder / 'resumed', folder / 'probe_resumed', 3, output)

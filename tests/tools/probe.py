@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import signal
 import time
 from pathlib import Path
 
@@ -14,15 +15,25 @@ from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
+from mixskd_mm.engine import InterruptionHook
+
 
 def digest(values) -> str:
     return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:16]
 
 
 class Pause(Hook):
-    """With PAUSE=<epoch>,<batch> the run stops there, creates the file ``paused<rank>`` and waits to be killed."""
+    """With PAUSE=<epoch>,<batch> the run stops there, creates the file ``paused<rank>`` and waits to be killed.
+
+    With TERMINATE=<epoch>,<batch> the first process sends its launcher SIGTERM there.
+    """
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        if f'{runner.epoch},{batch_idx}' == os.environ.get('TERMINATE') and get_rank() == 0:
+            os.kill(os.getppid(), signal.SIGTERM)
+            (interruption,) = [hook for hook in runner.hooks if isinstance(hook, InterruptionHook)]
+            while not interruption._told:
+                time.sleep(0.01)
         if f'{runner.epoch},{batch_idx}' == os.environ.get('PAUSE'):
             Path(os.environ['PROBE'], f'paused{get_rank()}').touch()
             time.sleep(3600)

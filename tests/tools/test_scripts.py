@@ -1,7 +1,12 @@
 """What the scripts of tools/ make of their arguments, with recorders in the place of python and srun."""
 
+import logging
+import re
+
 import pytest
 import tiny
+import yaml
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 TOOLS = tiny.ROOT / 'tools'
 USAGE = {
@@ -31,7 +36,7 @@ def record(tmp_path):
 @pytest.mark.parametrize(('variables', 'port'), [({}, 0), (dict(PORT='1234'), 1234), (dict(MASTER_PORT='1235'), 1235)])
 def test_one_machine_by_default_on_a_free_port(record, variables, port):
     assert record('python', 'dist_train.sh', 'a.py', 8, **variables) == [
-        *('-m', 'torch.distributed.run', '--nnodes=1', '--rdzv-backend=c10d', f'--rdzv-endpoint=localhost:{port}'),
+        *(str(TOOLS / 'launch.py'), '--nnodes=1', '--rdzv-backend=c10d', f'--rdzv-endpoint=localhost:{port}'),
         *('--max-restarts=0', '--nproc-per-node=8', str(TOOLS / 'train.py'), 'a.py', '--launcher', 'pytorch'),
     ]
 
@@ -51,7 +56,7 @@ def test_several_machines_need_to_know_each_other(missing, tmp_path):
 
 MACHINES = dict(NNODES='4', NODE_RANK='3', MASTER_ADDR='10.0.0.7', PORT='12345')
 MEETING = (
-    *('-m', 'torch.distributed.run', '--nnodes=4', '--rdzv-backend=c10d', '--rdzv-id=mixskd_mm'),
+    *(str(TOOLS / 'launch.py'), '--nnodes=4', '--rdzv-backend=c10d', '--rdzv-id=mixskd_mm'),
     *('--rdzv-endpoint=10.0.0.7:12345', '--rdzv-conf=is_host=0'),
 )
 
@@ -91,6 +96,71 @@ def test_slurm(record, variables, expected):
     arguments = record('srun', 'slurm_train.sh', 'part', 'my job', 'a.py', '--resume', '--work-dir', 'w d', **variables)
     command = ['python', '-u', str(TOOLS / 'train.py'), 'a.py', '--launcher', 'slurm', '--resume', '--work-dir', 'w d']
     assert arguments == ['-p', 'part', '--job-name=my job', *expected, *command]
+
+
+@pytest.mark.parametrize(('status', 'requeued'), [(0, False), (1, False), (129, False), (143, True)])
+def test_a_slurm_job_is_queued_again_if_it_was_told_to_end(tmp_path, status, requeued):
+    for program, code in (('srun', status), ('scontrol', 0)):
+        path = tmp_path / 'bin' / program
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f'#!/bin/sh\necho {program} "$@" >> {tmp_path}/calls\nexit {code}\n')
+        path.chmod(0o755)
+    env = tiny.environment(SLURM_JOB_ID='77')
+    env['PATH'] = f'{tmp_path}/bin:{env["PATH"]}'
+    result = tiny.run_tool('clusters/slurm_job.sh', 'a.py', '--work-dir', 'w', cwd=tmp_path, env=env)
+    assert result.returncode == (0 if requeued else status)
+    trained, *queued = (tmp_path / 'calls').read_text().splitlines()
+    assert trained.endswith('python -u tools/train.py a.py --launcher slurm --resume --work-dir w')
+    assert queued == (['scontrol requeue 77'] if requeued else [])
+
+
+def test_a_slurm_job_gets_its_signal_before_its_time_is_over():
+    options = re.findall(r'^#SBATCH --(\S+)', (TOOLS / 'clusters/slurm_job.sh').read_text(), re.MULTILINE)
+    assert {'requeue', 'open-mode=append', 'signal=TERM@120'} <= set(options)
+
+
+def test_the_kubernetes_job_starts_each_machine_and_starts_it_again():
+    job = yaml.safe_load((TOOLS / 'clusters/pytorchjob.yaml').read_text())
+    assert (job['apiVersion'], job['kind']) == ('kubeflow.org/v1', 'PyTorchJob')
+    parts = job['spec']['pytorchReplicaSpecs']
+    assert list(parts) == ['Master', 'Worker']
+    for part in parts.values():
+        assert part['restartPolicy'] == 'ExitCode'
+        pod = part['template']['spec']
+        (container,) = pod['containers']
+        assert container['name'] == 'pytorch'
+        shell, option, command = container['command']
+        assert (shell, option) == ('bash', '-c')
+        machines = sum(part['replicas'] for part in parts.values())
+        gpus = container['resources']['limits']['nvidia.com/gpu']
+        assert command.startswith(
+            f'NNODES={machines} NODE_RANK=$RANK PORT=$MASTER_PORT exec tools/dist_train.sh configs/'
+        )
+        assert command.endswith(f'.py {gpus} --resume')
+        assert (tiny.ROOT / re.search(r'configs/\S+', command)[0]).is_file()
+        # torchrun gives its processes 30 s.
+        assert pod['terminationGracePeriodSeconds'] > 30
+        assert {mount['name'] for mount in container['volumeMounts']} == {volume['name'] for volume in pod['volumes']}
+
+
+@pytest.mark.parametrize(
+    ('code', 'status', 'line'), [(1, 1, ''), (143, 143, ''), (-9, 137, 'error: process 3 was ended by SIGKILL\n')]
+)
+def test_the_launcher_ends_as_the_process_that_failed_first(monkeypatch, capsys, code, status, line):
+    launcher = tiny.load_tool('launch.py')
+    failure = ProcessFailure(local_rank=1, pid=7, exitcode=code, error_file='none')
+
+    def fail(arguments):
+        assert arguments == ['--nnodes=1']
+        raise ChildFailedError('train.py', {3: failure})
+
+    monkeypatch.setattr(launcher, 'main', fail)
+    disabled = logging.root.manager.disable
+    try:
+        assert launcher.launch(['--nnodes=1']) == status
+    finally:
+        logging.disable(disabled)
+    assert capsys.readouterr().err == line
 
 
 @pytest.mark.parametrize('script', USAGE)
@@ -145,7 +215,7 @@ def test_train_and_test_have_the_usual_options(monkeypatch, capsys):
 
 
 def test_scripts_can_be_executed():
-    for script in (*USAGE, 'train.py', 'test.py'):
+    for script in (*USAGE, 'train.py', 'test.py', 'launch.py', 'clusters/slurm_job.sh'):
         assert (TOOLS / script).stat().st_mode & 0o111 == 0o111, script
         first = (TOOLS / script).read_text().splitlines()[0]
         assert first == f'#!/usr/bin/env {"python" if script.endswith("py") else "bash"}'

@@ -71,7 +71,7 @@ def judge(sent: int, stopped: Result, left: int, resumed: Result, work_dir: Path
         return Outcome('began anew beside a whole checkpoint', False)
     if stopped.status == 0:
         return Outcome('had ended before', True)
-    if sent == signal.SIGTERM and stopped.status == -sent and left < len(reference.names) and has_trained(stopped):
+    if sent == signal.SIGTERM and stopped.status != 128 + sent and left < len(reference.names) and has_trained(stopped):
         return Outcome('identical to the bit, but SIGTERM ended it without a checkpoint', False)
     if sent != signal.SIGKILL and stopped.traceback:
         return Outcome('identical to the bit, but it ended with a traceback', False)

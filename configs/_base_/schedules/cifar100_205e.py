@@ -8,7 +8,7 @@ param_scheduler = [
     dict(type='MultiStepLR', milestones=[105, 155], gamma=0.1),
 ]
 
-train_cfg = dict(by_epoch=True, max_epochs=205, val_interval=5)
+train_cfg = dict(type='MidEpochTrainLoop', max_epochs=205, val_interval=5)
 val_cfg = dict()
 test_cfg = dict()
 

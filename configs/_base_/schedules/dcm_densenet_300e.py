@@ -3,7 +3,7 @@ optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_dec
 
 param_scheduler = [dict(type='MultiStepLR', milestones=[150, 225], gamma=0.1)]
 
-train_cfg = dict(by_epoch=True, max_epochs=300, val_interval=5)
+train_cfg = dict(type='MidEpochTrainLoop', max_epochs=300, val_interval=5)
 val_cfg = dict()
 test_cfg = dict()
 

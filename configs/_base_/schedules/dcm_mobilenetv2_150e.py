@@ -3,7 +3,7 @@ optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.05, momentum=0.9, weight_de
 
 param_scheduler = [dict(type='CosineAnnealingLR', T_max=150, eta_min=0, begin=0, end=150, convert_to_iter_based=True)]
 
-train_cfg = dict(by_epoch=True, max_epochs=150, val_interval=1)
+train_cfg = dict(type='MidEpochTrainLoop', max_epochs=150, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()
 

@@ -5,7 +5,7 @@ optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_dec
 warm_up = dict(type='LinearLR', begin=0, end=5, convert_to_iter_based=True)
 decay = dict(type='MultiStepLR', milestones=[105, 155], gamma=0.1)
 
-train_cfg = dict(by_epoch=True, max_epochs=205, val_interval=5)
+train_cfg = dict(type='MidEpochTrainLoop', max_epochs=205, val_interval=5)
 val_cfg = dict()
 test_cfg = dict()
 

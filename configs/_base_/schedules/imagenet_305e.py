@@ -8,7 +8,7 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', T_max=300, eta_min=0, begin=5, end=305, convert_to_iter_based=True),
 ]
 
-train_cfg = dict(by_epoch=True, max_epochs=305, val_interval=1)
+train_cfg = dict(type='MidEpochTrainLoop', max_epochs=305, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()
 

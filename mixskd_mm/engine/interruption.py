@@ -1,0 +1,141 @@
+"""End a training at SIGTERM with a checkpoint, and continue it where that was written."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+
+from mixskd_mm.checkpoints.write import write_file
+from mixskd_mm.resuming.find import INTERRUPTED
+
+from .mid_epoch import MidEpochTrainLoop, gather_random_states
+from .ranks import RankExchange
+
+# As a shell reports it; what Kubernetes' restartPolicy ExitCode starts again.
+STATUS = 128 + signal.SIGTERM
+
+
+@HOOKS.register_module()
+class InterruptionHook(Hook):
+    """At SIGTERM, save the checkpoint ``interrupted.pth`` after the next iteration, say so and exit with status 143.
+
+    Schedulers send SIGTERM some time before they take a machine away. With several processes, all of them end after the
+    same iteration, whichever was told; that they are at the same batch is checked on the way. The file is removed when the
+    resumed training has written another checkpoint.
+
+    A run that was stopped in a validation had written its checkpoint before: the resumed one validates first.
+
+    Raises:
+        InputError: if the processes are at different batches.
+    """
+
+    # After CheckpointHook (VERY_LOW).
+    priority = 'LOWEST'
+
+    def __init__(self) -> None:
+        self._told = False
+        self._wrote = False
+        self._exchange: RankExchange | None = None
+        self._before = None
+
+    def before_train(self, runner) -> None:
+        self._exchange = RankExchange.of(runner)
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTERM, self._tell)
+        if runner._resume and validation_is_due(runner):
+            runner.val_loop.run()
+
+    def after_train(self, runner) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
+
+    def _tell(self, signum: int, frame) -> None:
+        self._told = True
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        self._wrote = True
+
+    def after_train_epoch(self, runner) -> None:
+        self._remove_interrupted(runner)
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
+        self._remove_interrupted(runner)
+        told = self._exchange(self._told, batch_idx) if self._exchange else self._told
+        # Between the steps of an optimiser that accumulates gradients there is nothing to continue from.
+        if told and (runner.iter + 1) % runner.cfg.optim_wrapper.get('accumulative_counts', 1) == 0:
+            self._end(runner, dict(epoch=runner.epoch, iter=runner.iter + 1))
+
+    def after_val_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        # Nothing has been trained since the last iteration, so each process can end by itself.
+        if self._told:
+            self._end(runner, dict(epoch=runner.epoch, iter=runner.iter))
+
+    def _end(self, runner, meta: dict) -> None:
+        where = self._save(runner, meta)
+        if self._exchange:
+            self._exchange.leave()
+        if runner.rank == 0:
+            print(
+                f'SIGTERM: the training ends after iteration {meta["iter"]}; {where}; --resume continues',
+                file=sys.stderr,
+                flush=True,
+            )
+        sys.exit(STATUS)
+
+    def _save(self, runner, meta: dict) -> str:
+        """Save the state after iteration ``meta['iter']``, where it can be continued; says what was saved."""
+        hook = checkpoint_hook(runner)
+        if hook is None:
+            return 'no checkpoint is saved, as the config has no CheckpointHook'
+        if isinstance(runner.train_loop, MidEpochTrainLoop):
+            runner.train_loop.random_states = gather_random_states()
+        elif not isinstance(runner.train_loop, IterBasedTrainLoop) and meta['iter'] % len(runner.train_dataloader):
+            return f'the last checkpoint stays, as {type(runner.train_loop).__name__} continues only between epochs'
+        # by_epoch=False: meta says both.
+        runner.save_checkpoint(
+            hook.out_dir,
+            INTERRUPTED,
+            hook.file_client_args,
+            meta=meta,
+            by_epoch=False,
+            backend_args=hook.backend_args,
+        )
+        path = hook.file_backend.join_path(hook.out_dir, INTERRUPTED)
+        if runner.rank == 0:
+            write_file(os.path.join(runner.work_dir, 'last_checkpoint'), path.encode())
+        return f'{path} is saved'
+
+    def _remove_interrupted(self, runner) -> None:
+        """Once another checkpoint is there."""
+        hook = checkpoint_hook(runner)
+        if self._wrote and hook is not None:
+            self._wrote = False
+            path = hook.file_backend.join_path(hook.out_dir, INTERRUPTED)
+            if hook.file_backend.isfile(path):
+                hook.file_backend.remove(path)
+
+
+def checkpoint_hook(runner) -> CheckpointHook | None:
+    """The hook of a run that writes its checkpoints."""
+    return next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
+
+
+def validation_is_due(runner) -> bool:
+    """Whether a training is where its loop validates next, before it goes on."""
+    loop = runner.train_loop
+    if runner.val_loop is None:
+        return False
+    if isinstance(loop, EpochBasedTrainLoop):
+        now, last = loop.epoch, loop.max_epochs
+        if loop.iter != loop.epoch * len(loop.dataloader):
+            return False
+    else:
+        now, last = loop.iter, loop.max_iters
+    loop._decide_current_val_interval()
+    return now > 0 and now >= loop.val_begin and (now % loop.val_interval == 0 or now == last)
