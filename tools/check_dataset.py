@@ -57,6 +57,10 @@ def main() -> None:
     samples = sys.maxsize if args.samples == 'all' else int(args.samples)
     cfg = load_config(args)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
+    if 'mmdet' in sys.modules:
+        from mixskd_mm.datasets.coco_api import inspect_when_read
+
+        inspect_when_read()
     heads = dict(head_classes(cfg.model))
     problems, opened = 0, []
     for splits, dataset in data_sets(cfg):

@@ -74,17 +74,31 @@ def check_category_order(dataset) -> None:
     names = class_names(getattr(dataset, 'metainfo', None))
     if not hasattr(dataset, 'cat_ids') or not names or not os.path.isfile(dataset.ann_file):
         return
-    categories = coco_categories(dataset.ann_file)
+    # Classes that read their annotations in a way of their own keep nothing of the file.
+    annotations = getattr(dataset, 'coco_annotations', None)
+    categories = coco_categories(dataset.ann_file) if annotations is None else annotations.categories
+    check_categories(categories, dataset.ann_file, names, describe(dataset))
+
+
+def check_categories(categories: Sequence[dict], file: str, names: Sequence[str], dataset: str) -> None:
+    """Raise InputError unless the categories of a COCO file, in their order, have the names of a data set's classes.
+
+    Args:
+        categories (Sequence[dict]): The categories, which may be more than the classes.
+        file (str): Where they are from.
+        names (Sequence[str]): The names of the classes, by label.
+        dataset (str): Type and place of the data set, for messages.
+    """
     found = [category.get('name') for category in categories if category.get('name') in names]
     twice = {name for name in found if found.count(name) > 1}
     if twice:
-        raise InputError(f'{dataset.ann_file} has several categories named {min(twice)!r}: expected different names')
+        raise InputError(f'{file} has several categories named {min(twice)!r}: expected different names')
     if len(found) != len(names):
         raise InputError(
-            f'{describe(dataset)} has annotations of {len(found)} of the {len(names)} classes of the config: expected all; '
+            f'{dataset} has annotations of {len(found)} of the {len(names)} classes of the config: expected all; '
             'set metainfo.classes to the names in the file'
         )
-    check_same_classes(found, f'{dataset.ann_file} (categories)', names, "the data set's metainfo")
+    check_same_classes(found, f'{file} (categories)', names, "the data set's metainfo")
 
 
 def coco_categories(path: str) -> list[dict]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 import numpy as np
 from mmengine.dist import get_world_size
@@ -34,6 +35,13 @@ class RecipeCheckHook(Hook):
         InputError: if the training or validation set is empty, has labels or classes that the head does not have, or other
             classes than the other set, or than the checkpoint that is tested or resumed.
     """
+
+    def __init__(self) -> None:
+        # Before the Runner builds the data sets. mmdet is imported by then, if its classes are used.
+        if 'mmdet' in sys.modules:
+            from mixskd_mm.datasets.coco_api import inspect_when_read
+
+            inspect_when_read()
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         if training(runner) and not runner._resume:

@@ -1,0 +1,43 @@
+"""Look at COCO annotations while mmdet reads them: afterwards it has forgotten what it did not take.
+
+Importing this module imports mmdet.
+"""
+
+from __future__ import annotations
+
+from mmdet.datasets import CocoDataset
+from mmdet.datasets.api_wrappers import COCO
+
+from mixskd_mm.errors import InputError
+
+from .coco_annotations import inspect_annotations
+
+
+class InspectedCOCO(COCO):
+    """mmdet's reader of the annotations of a data set, which gets the attribute ``coco_annotations``.
+
+    Args:
+        dataset (CocoDataset): The data set.
+        path (str): A local copy of its ``ann_file``.
+
+    Raises:
+        InputError: if there is nothing to train on, or for what :func:`inspect_annotations` refuses.
+    """
+
+    def __init__(self, dataset: CocoDataset, path: str) -> None:
+        self.owner = dataset
+        super().__init__(path)
+
+    def createIndex(self) -> None:
+        owner = self.owner
+        # Before what is missing ends the index in a KeyError.
+        found = inspect_annotations(self.dataset, owner.ann_file, owner.metainfo['classes'])
+        if not owner.test_mode and not found.boxes:
+            raise InputError(f'{owner.ann_file} has no annotations: expected boxes to train on')
+        owner.coco_annotations = found
+        super().createIndex()
+
+
+def inspect_when_read() -> None:
+    """Let every ``CocoDataset`` read its annotations so, also those of classes that inherit from it."""
+    CocoDataset.COCOAPI = lambda dataset, path: InspectedCOCO(dataset, path)
