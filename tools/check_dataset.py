@@ -17,10 +17,15 @@ from torch.utils.data import DataLoader
 
 from mixskd_mm.cli import Settings, cores, describe_input_error, exit_on_input_error, load_config
 from mixskd_mm.datasets.class_names import check_category_order, check_same_classes, class_names, describe
+from mixskd_mm.datasets.coco_annotations import annotation_notices
 from mixskd_mm.datasets.folders import check_dataset, plain_datasets, type_name
+from mixskd_mm.datasets.image_sizes import by_orientation, size, size_problem, spread, turned, turned_notice
 from mixskd_mm.datasets.label_maps import is_binary, read_as_stored, storage_problem
+from mixskd_mm.datasets.skipped_files import missing_files, named_files, skipped_notices
 from mixskd_mm.errors import InputError, last_line
 
+# How many missing files are named one by one.
+NAMED = 10
 LOADERS = {split: f'{split}_dataloader' for split in ('train', 'val', 'test')}
 
 # Images to train and to test, as published. COCO 2017 has 1,021 training images without boxes, which mmdet leaves out.
@@ -189,6 +194,8 @@ def check_opened(dataset, heads: dict[str, int], samples: int) -> list[str]:
             if not 0 <= label < num_classes
         ]
     print(f'  {", ".join(numbers)}')
+    for notice in chain(annotation_notices(dataset), skipped_notices(dataset)):
+        print(f'  notice: {notice}')
     return problems + check_images(dataset, len(classes), samples)
 
 
@@ -223,53 +230,77 @@ def label_numbers(labels: list[list[int]], num_classes: int, per_image: bool) ->
 
 
 def check_images(dataset, num_classes: int, samples: int) -> list[str]:
-    """Load evenly spaced images, print how many, and return what is wrong with each."""
+    """Look for all files that a data set names, load evenly spaced images, and print how many and how many are turned.
+
+    Returns:
+        list[str]: What is wrong with each.
+    """
     if not dataset.pipeline.transforms:
         print('  images are not in files of their own: nothing to decode')
         return []
-    indices = np.unique(np.linspace(0, len(dataset) - 1, min(samples, len(dataset))).astype(int)).tolist()
+    missing, problems = set(), []
+    for kind, paths in named_files(dataset).items():
+        absent = missing_files(paths)
+        missing.update(absent)
+        problems += [f'{path} does not exist' for path in absent[:NAMED]]
+        if len(absent) > NAMED:
+            problems.append(f'{len(absent) - NAMED:,} more of the {len(paths):,} {kind} do not exist')
+    indices = spread(len(dataset), samples)
     # Starting processes takes longer than reading a few images.
     workers = cores() if len(indices) > 1000 else 0
-    loader = DataLoader(
-        Inspection(dataset, num_classes), batch_size=None, sampler=indices, num_workers=workers, collate_fn=list
-    )
+    inspection = Inspection(dataset, num_classes, missing)
+    loader = DataLoader(inspection, batch_size=None, sampler=indices, num_workers=workers, collate_fn=tuple)
     progress = track(loader, 'decoding', total=len(indices), transient=True, disable=not sys.stdout.isatty())
-    problems = [problem for found in progress for problem in found]
+    found, turned_images = zip(*progress, strict=True)
     print(f'  {len(indices):,} images checked')
-    return problems
+    turned_images = list(filter(None, turned_images))
+    if turned_images:
+        print(f'  notice: {turned_notice(len(turned_images), len(indices), turned_images[0])}')
+    return problems + list(chain.from_iterable(found))
 
 
 class Inspection:
-    """A data set for a DataLoader: what is wrong with each image and its annotations, as a list of lines."""
+    """A data set for a DataLoader: what is wrong with each image and its annotations.
 
-    def __init__(self, dataset, num_classes: int) -> None:
+    Args:
+        dataset: The data set, with the loading steps of its pipeline.
+        num_classes (int): Number of its classes.
+        missing (set[str]): Files that do not exist, of which nothing is said.
+    """
+
+    def __init__(self, dataset, num_classes: int, missing: set[str]) -> None:
         self.dataset = dataset
         self.num_classes = num_classes
+        self.missing = missing
 
-    def __getitem__(self, index: int) -> list[str]:
+    def __getitem__(self, index: int) -> tuple[list[str], str | None]:
+        """A list of lines, and the image's file if it has boxes or a label map and is turned when it is loaded."""
         results = self.dataset.get_data_info(index)
         expected = results.get('height'), results.get('width')
         image = name_of(self.dataset, index)
         for step in self.dataset.pipeline.transforms:
             reads_map = type(step).__name__ == 'LoadAnnotations' and getattr(step, 'with_seg', False)
             file = results.get('seg_map_path') if reads_map else image
+            if file in self.missing:
+                return [], None
             try:
                 results = step(results)
             # Whatever the decoders make of damaged files.
             except Exception as error:
-                return [f'{file} {unreadable(file, error)}']
+                return [f'{file} {unreadable(file, error)}'], None
             if results is None:
-                return [f'{file} cannot be read']
+                return [f'{file} cannot be read'], None
         problems = []
         shape = results['img'].shape[:2]
-        if None not in expected and shape != expected:
-            problems.append(f'{image} is {size(shape)}: expected {size(expected)}, as its annotation says')
+        if None not in expected:
+            problems += filter(None, [size_problem(image, shape, expected, 'its annotation says')])
         if 'gt_seg_map' in results:
-            problems += self.map_problems(results['seg_map_path'], results['gt_seg_map'], shape)
-        return problems
+            problems += self.map_problems(results['seg_map_path'], results['gt_seg_map'], image, shape)
+        has_places = None not in expected or 'gt_seg_map' in results
+        return problems, image if has_places and turned(image, self.dataset) else None
 
-    def map_problems(self, file: str, labels: np.ndarray, shape: tuple[int, int]) -> list[str]:
-        """What is wrong with a map of labels ``(H, W)`` of an image of that shape."""
+    def map_problems(self, file: str, labels: np.ndarray, image: str, shape: tuple[int, int]) -> list[str]:
+        """What is wrong with a map of labels ``(H, W)`` of an image that is loaded in that shape."""
         stored = read_as_stored(file)
         problem = None if stored is None else storage_problem(stored)
         if problem:
@@ -277,7 +308,10 @@ class Inspection:
         if stored is not None and is_binary(stored, self.dataset.ignore_index):
             return [f'{file} has 0 and 255 only, and 255 is ignored: expected the labels of {self.num_classes} classes']
         if labels.shape != shape:
-            return [f'{file} is {size(labels.shape)}: expected {size(shape)}, as its image']
+            turn = by_orientation(image)
+            return [
+                f'{file} is {size(labels.shape)}: expected {size(shape)}, as its image{turn and f" {image} is{turn}"}'
+            ]
         values = np.unique(labels)
         wrong = values[(values >= self.num_classes) & (values != self.dataset.ignore_index)]
         if not len(wrong):
@@ -291,10 +325,6 @@ class Inspection:
 def name_of(dataset, index: int) -> str:
     """The file of an image, or its place in the data set."""
     return dataset.get_data_info(index).get('img_path') or f'image {index}'
-
-
-def size(shape: tuple[int, ...]) -> str:
-    return ' x '.join(map(str, shape[1::-1]))
 
 
 def unreadable(file: str, error: Exception) -> str:

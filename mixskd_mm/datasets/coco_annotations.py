@@ -81,6 +81,12 @@ def inspect_annotations(content: object, file: str, classes: Collection[str]) ->
     )
 
 
+def annotation_notices(dataset) -> tuple[str, ...]:
+    """What is suspicious in the annotations of a data set, a line each; none if it has no COCO file."""
+    found = getattr(dataset, 'coco_annotations', None)
+    return () if found is None else found.notices
+
+
 def parts(content: object, name: str, file: str) -> list[dict]:
     """One list of the file. Raises InputError unless its elements have all fields, and ids of their own."""
     found = content.get(name) if isinstance(content, Mapping) else None

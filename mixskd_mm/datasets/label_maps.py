@@ -9,6 +9,8 @@ import numpy as np
 
 from mixskd_mm.errors import InputError
 
+from .image_sizes import spread
+
 
 def read_as_stored(path: str) -> np.ndarray | None:
     """A label map as it lies in its file, in any type and number of channels; None if it is not a local image."""
@@ -42,7 +44,7 @@ def check_label_maps(dataset, num_classes: int, samples: int = 16) -> None:
             nothing but 0 and the ignored 255.
     """
     binary = []
-    for i in np.unique(np.linspace(0, len(dataset) - 1, min(samples, len(dataset))).astype(int)).tolist():
+    for i in spread(len(dataset), samples):
         sample = dataset[i]['data_samples']
         stored = read_as_stored(sample.seg_map_path)
         problem = None if stored is None else storage_problem(stored)

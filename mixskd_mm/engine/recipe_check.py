@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterable, Sequence
 
 import numpy as np
-from mmengine.dist import get_world_size
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmpretrain.models.heads import LinearClsHead, StackedLinearClsHead
@@ -20,11 +21,15 @@ from mixskd_mm.datasets.class_names import (
     class_names,
     describe,
 )
+from mixskd_mm.datasets.coco_annotations import annotation_notices
+from mixskd_mm.datasets.image_sizes import check_image_sizes
 from mixskd_mm.datasets.label_maps import check_label_maps
+from mixskd_mm.datasets.skipped_files import check_files_exist, reads_maps, skipped_notices, steps
 from mixskd_mm.errors import InputError
 from mixskd_mm.models import SelfDistillationClassifier
 
 from .checkpoint_keys import source_of, training, unwrap
+from .evaluator_check import check_evaluators, check_topk
 
 
 @HOOKS.register_module()
@@ -55,22 +60,16 @@ class RecipeCheckHook(Hook):
 
     def before_train(self, runner) -> None:
         model = unwrap(runner.model)
-        loaders = [runner.train_dataloader]
+        training_parts = list(built_datasets(runner.train_dataloader.dataset))
+        present = check_data(runner, training_parts, model)
+        validation_parts = []
         if runner._val_loop is not None:
-            loaders.append(runner.val_dataloader)
-        classifies = isinstance(getattr(model, 'head', None), LinearClsHead | StackedLinearClsHead)
-        present, first = set(), next(built_datasets(runner.train_dataloader.dataset))
-        for loader in loaders:
-            for dataset in built_datasets(loader.dataset):
-                check_not_empty(dataset)
-                check_classes(dataset, dense_head_classes(model))
-                if classifies:
-                    labels = check_dataset_labels(dataset, model.head.num_classes)
-                    present |= labels if loader is runner.train_dataloader else set()
-        notice = absent_notice(present, first, model.head.num_classes) if present else None
-        if notice:
-            runner.logger.warning(notice)
-        check_datasets_agree([loader.dataset for loader in loaders])
+            validation_parts = check_loop(runner, runner.val_loop, 'val_evaluator', model)
+        check_datasets_agree([*training_parts, *validation_parts])
+        if present:
+            say(runner, [absent_notice(present, training_parts[0], model.head.num_classes)])
+        if classifies(model) and model.head.cal_acc:
+            check_topk(model.head.topk, model.head.num_classes, 'model.head.topk')
         if isinstance(model, SelfDistillationClassifier):
             model.check_loader(runner.train_dataloader)
         auto_scale_lr = runner.cfg.get('auto_scale_lr') or {}
@@ -84,8 +83,52 @@ class RecipeCheckHook(Hook):
             # Before warm-up; schedulers keep it as initial_lr.
             lr=group.get('initial_lr', group['lr']),
         )
-        if notice:
-            runner.logger.warning(notice)
+        say(runner, [notice])
+
+    def before_test(self, runner) -> None:
+        check_loop(runner, runner.test_loop, 'test_evaluator', unwrap(runner.model))
+
+
+def say(runner, notices: Iterable[str | None]) -> None:
+    """Log those of the notices that there are as warnings."""
+    for notice in filter(None, notices):
+        runner.logger.warning(notice)
+
+
+def classifies(model: nn.Module) -> bool:
+    """Whether a model gives each image scores of ``model.head.num_classes`` classes."""
+    return isinstance(getattr(model, 'head', None), LinearClsHead | StackedLinearClsHead)
+
+
+def check_loop(runner, loop, name: str, model: nn.Module) -> list:
+    """Check data and evaluators of a validation or test loop, which the config calls ``name``. Returns its data sets."""
+    parts = list(built_datasets(loop.dataloader.dataset))
+    check_data(runner, parts, model)
+    num_classes = model.head.num_classes if classifies(model) else None
+    say(runner, check_evaluators(loop.evaluator.metrics, runner.cfg.get(name), name, parts, num_classes))
+    return parts
+
+
+def check_data(runner, datasets: Sequence, model: nn.Module) -> set[int]:
+    """Log what is suspicious of data sets without wrappers. Raise InputError for what cannot be, or does not fit.
+
+    Returns:
+        set[int]: The labels that occur in them, if they are to classify images.
+    """
+    heads, present = dense_head_classes(model), set()
+    for dataset in datasets:
+        check_not_empty(dataset)
+        check_files_exist(dataset)
+        check_classes(dataset, heads)
+        if heads:
+            say(runner, [check_image_sizes(dataset)])
+        # Those to predict on have no labels.
+        elif classifies(model) and hasattr(dataset, 'get_gt_labels') and 'gt_label' in dataset.get_data_info(0):
+            present |= check_dataset_labels(dataset, model.head.num_classes)
+        say(runner, annotation_notices(dataset))
+        if is_main_process():
+            say(runner, skipped_notices(dataset))
+    return present
 
 
 def check_not_empty(dataset) -> None:
@@ -115,7 +158,8 @@ def check_classes(dataset, heads: dict[str, int]) -> None:
             raise InputError(
                 f'{name}.num_classes={num_classes}: expected {len(classes)}, the classes of {describe(dataset)}'
             )
-    if hasattr(dataset, 'ignore_index'):
+    # Those to predict on have none.
+    if hasattr(dataset, 'ignore_index') and (reads_maps(dataset) or not steps(dataset)):
         check_label_maps(dataset, len(classes))
 
 
