@@ -297,7 +297,7 @@ class Inspection:
         if 'gt_seg_map' in results:
             problems += self.map_problems(results['seg_map_path'], results['gt_seg_map'], image, shape)
         has_places = None not in expected or 'gt_seg_map' in results
-        return problems, image if has_places and turned(image, self.dataset) else None
+        return problems, image if has_places and turned(image, results['img']) else None
 
     def map_problems(self, file: str, labels: np.ndarray, image: str, shape: tuple[int, int]) -> list[str]:
         """What is wrong with a map of labels ``(H, W)`` of an image that is loaded in that shape."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from mixskd_mm.errors import InputError
 
@@ -16,6 +18,8 @@ FIELDS = dict(
 )
 # Boxes of hidden parts reach out of their image, but none as far as this many times its size.
 FAR = 100
+# Reasons not to count that an annotation gives itself.
+MEANT = ('marked to be ignored', 'crowds')
 # In pixels: where boxes were rounded, or count from 1.
 ROUNDED = 2
 
@@ -28,15 +32,13 @@ class CocoAnnotations:
         file (str): The file.
         categories (list[dict]): Its categories, in its order, with ``id`` and ``name``.
         images (dict): The file names of its images, by their ids.
-        annotations (int): How many annotations it has.
-        boxes (int): How many of them mmdet trains on.
+        boxes (int): How many of its annotations are boxes that mmdet trains on.
         notices (tuple[str, ...]): What is suspicious, a line each, with numbers.
     """
 
     file: str
     categories: list[dict]
     images: dict[int | str, str]
-    annotations: int
     boxes: int
     notices: tuple[str, ...]
 
@@ -53,30 +55,38 @@ def inspect_annotations(content: object, file: str, classes: Collection[str]) ->
         InputError: for what cannot be: fields that are missing, ids that are there twice, numbers that are not finite or
             far outside of the image, annotations of which none counts.
     """
+    if not isinstance(content, Mapping):
+        raise InputError(f'{file} holds no dict: expected COCO annotations')
     categories, images = parts(content, 'categories', file), parts(content, 'images', file)
     # A list of images to predict on has none.
     annotations = parts(content, 'annotations', file) if 'annotations' in content else []
-    by_id = {image['id']: image for image in images}
     check_images(images, file)
-    check_boxes(annotations, by_id, file)
-    listed = {category['id'] for category in categories}
-    chosen = {category['id'] for category in categories if category['name'] in classes}
-    reasons = [not_counted(one, by_id.get(one['image_id']), listed, chosen) for one in annotations]
-    boxes = reasons.count(None)
-    lines = list(described(reasons, annotations))
-    if annotations and not boxes:
+    by_id = {image['id']: image for image in images}
+    # (N, 2), NaN where the file lists no such image.
+    unknown = dict(width=np.nan, height=np.nan)
+    owners = [by_id.get(one['image_id'], unknown) for one in annotations]
+    sizes = np.array([(image['width'], image['height']) for image in owners], dtype=float).reshape(-1, 2)
+    boxes = box_array(annotations, sizes, file)
+    reasons = not_counted(annotations, boxes, sizes, categories, classes)
+    counted = ~np.any(list(reasons.values()), axis=0)
+    lines = {
+        reason: f'{found.sum():,} of {len(annotations):,} annotations do not count: {reason} (first: '
+        f'{named(annotations[found.argmax()])})'
+        for reason, found in reasons.items()
+        if found.any()
+    }
+    if annotations and not counted.any():
         raise InputError(
-            f'{file} has {len(annotations):,} annotations, and none counts ({"; ".join(lines)}): expected boxes of at '
-            'least a pixel in its images, of the classes in metainfo.classes'
+            f'{file}: {"; ".join(lines.values())}: expected boxes of at least a pixel in their images, of the classes in '
+            'metainfo.classes'
         )
-    notices = [f'of {len(annotations):,} annotations {line}' for line in lines]
-    notices += suspicious(images, annotations, reasons, by_id)
+    notices = [line for reason, line in lines.items() if reason not in MEANT]
+    notices += suspicious(images, annotations, counted, boxes, sizes)
     return CocoAnnotations(
         file,
         categories,
         {image['id']: image['file_name'] for image in images},
-        len(annotations),
-        boxes,
+        int(counted.sum()),
         tuple(f'{file}: {notice}' for notice in notices),
     )
 
@@ -87,9 +97,9 @@ def annotation_notices(dataset) -> tuple[str, ...]:
     return () if found is None else found.notices
 
 
-def parts(content: object, name: str, file: str) -> list[dict]:
+def parts(content: Mapping, name: str, file: str) -> list[dict]:
     """One list of the file. Raises InputError unless its elements have all fields, and ids of their own."""
-    found = content.get(name) if isinstance(content, Mapping) else None
+    found = content.get(name)
     if not isinstance(found, list) or not all(isinstance(part, Mapping) for part in found):
         raise InputError(f'{file} has no list of {name}: expected COCO annotations')
     for field in FIELDS[name]:
@@ -99,13 +109,13 @@ def parts(content: object, name: str, file: str) -> list[dict]:
                 f'{file}: {len(lacking):,} of {len(found):,} {name} have no {field} (first: {name}[{lacking[0]}]): expected '
                 f'{", ".join(FIELDS[name])}'
             )
-        strange = [part[field] for part in found if 'id' in field and not isinstance(part[field], int | str)]
+        strange = [part[field] for part in found if field.endswith('id') and not isinstance(part[field], int | str)]
         if strange:
             raise InputError(f'{file}: {name} have {field} {strange[0]!r}: expected a whole number')
     twice = [number for number, count in Counter(part['id'] for part in found).items() if count > 1]
     if twice:
         raise InputError(
-            f'{file}: {len(twice):,} ids of {name} are there several times (first: {twice[0]}): expected different ids'
+            f'{file}: {len(twice):,} ids of {name} are there several times (first: id {twice[0]}): expected different ids'
         )
     return found
 
@@ -115,86 +125,101 @@ def check_images(images: Sequence[Mapping], file: str) -> None:
     for image in images:
         if not isinstance(image['file_name'], str) or not image['file_name']:
             raise InputError(f'{file}: image {image["id"]} has file_name {image["file_name"]!r}: expected a name')
-        if not all(is_finite(image[side]) and image[side] > 0 for side in ('width', 'height')):
+        if not all(type(image[side]) in (int, float) and 0 < image[side] < math.inf for side in ('width', 'height')):
             raise InputError(
                 f'{file}: image {image["id"]} ({image["file_name"]}) is {image["width"]} x {image["height"]}: expected '
                 'numbers of pixels'
             )
 
 
-def check_boxes(annotations: Sequence[Mapping], images: Mapping, file: str) -> None:
-    """Raise InputError if boxes have numbers that cannot be, with how many and the first."""
-    wrong = [one for one in annotations if not is_box(one, images.get(one['image_id']))]
-    if wrong:
-        raise InputError(
-            f'{file}: {len(wrong):,} of {len(annotations):,} annotations have numbers that cannot be (first: annotation '
-            f'{wrong[0]["id"]} with bbox {wrong[0]["bbox"]} and area {wrong[0]["area"]}): expected finite x, y, width and '
-            'height, in pixels of the image'
-        )
-
-
-def is_box(annotation: Mapping, image: Mapping | None) -> bool:
-    """Whether ``bbox`` is four finite numbers, not far from its image, and ``area`` a finite one."""
-    box = annotation['bbox']
-    if not isinstance(box, list | tuple) or len(box) != 4 or not all(map(is_finite, (*box, annotation['area']))):
-        return False
-    return image is None or max(map(abs, box)) <= FAR * max(image['width'], image['height'])
-
-
-def is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def not_counted(annotation: Mapping, image: Mapping | None, listed: Collection, chosen: Collection) -> str | None:
-    """Why mmdet does not train on a box, or None if it does.
+def box_array(annotations: Sequence[Mapping], sizes: np.ndarray, file: str) -> np.ndarray:
+    """Boxes and areas, ``(N, 5)``: x, y, width, height and area.
 
     Args:
-        annotation (Mapping): The annotation, with a box of finite numbers.
-        image (Mapping, optional): Its image; None if the file has none of that id.
-        listed (Collection): The ids of the categories of the file.
-        chosen (Collection): Those of the classes that the config has.
+        annotations (Sequence[Mapping]): The annotations, N.
+        sizes (np.ndarray): Width and height of their images, ``(N, 2)``; NaN where they are not known.
+        file (str): The annotations' file, for messages.
+
+    Raises:
+        InputError: naming the first box that is not four finite numbers near its image.
     """
-    if image is None:
-        return 'are of images that the file does not list'
-    if annotation['category_id'] not in listed:
-        return 'are of categories that the file does not list'
-    if annotation['category_id'] not in chosen:
-        return 'are of classes that the config does not have'
-    if annotation.get('ignore'):
-        return 'are ignored'
-    x, y, width, height = annotation['bbox']
-    if width < 1 or height < 1 or annotation['area'] <= 0:
-        return 'are boxes of less than a pixel'
-    if x >= image['width'] or y >= image['height'] or x + width <= 0 or y + height <= 0:
-        return 'are boxes outside of their image'
-    return 'are crowds' if annotation.get('iscrowd') else None
-
-
-def described(reasons: Sequence[str | None], annotations: Sequence[Mapping]) -> Iterator[str]:
-    """How many annotations there are of each reason not to count, and the first."""
-    for reason, count in Counter(filter(None, reasons)).items():
-        first = annotations[reasons.index(reason)]
-        yield (
-            f'{count:,} {reason} (first: annotation {first["id"]} of image {first["image_id"]}, category '
-            f'{first["category_id"]})'
+    wrong = [i for i, one in enumerate(annotations) if not is_box(one['bbox'], one['area'])]
+    if not wrong:
+        boxes = np.array([(*one['bbox'], one['area']) for one in annotations], dtype=float).reshape(-1, 5)
+        far = np.abs(boxes[:, :4]).max(1, initial=0) > FAR * sizes.max(1, initial=0)
+        wrong = np.flatnonzero(far | ~np.isfinite(boxes).all(1))
+    if len(wrong):
+        first = annotations[wrong[0]]
+        raise InputError(
+            f'{file}: {len(wrong):,} of {len(annotations):,} annotations have numbers that cannot be (first: '
+            f'{named(first)}, with bbox {first["bbox"]} and area {first["area"]}): expected finite x, y, width and height '
+            'in pixels of the image'
         )
+    return boxes
+
+
+def is_box(box: object, area: object) -> bool:
+    """Whether a box is four numbers and an area is one."""
+    return (
+        isinstance(box, list | tuple) and len(box) == 4 and all(type(value) in (int, float) for value in (*box, area))
+    )
+
+
+def not_counted(
+    annotations: Sequence[Mapping],
+    boxes: np.ndarray,
+    sizes: np.ndarray,
+    categories: Sequence[Mapping],
+    classes: Collection[str],
+) -> dict[str, np.ndarray]:
+    """Why mmdet does not train on annotations: for each reason which do not count for it, ``(N, )``, each for one only.
+
+    Args:
+        annotations (Sequence[Mapping]): The annotations, N.
+        boxes (np.ndarray): Their x, y, width, height and area, ``(N, 5)``.
+        sizes (np.ndarray): Width and height of their images, ``(N, 2)``; NaN where the file does not list them.
+        categories (Sequence[Mapping]): The categories of the file.
+        classes (Collection[str]): The names of those that are trained.
+    """
+    listed = {category['id'] for category in categories}
+    chosen = {category['id'] for category in categories if category['name'] in classes}
+    x, y, width, height, area = boxes.T
+    outside = (x >= sizes[:, 0]) | (y >= sizes[:, 1]) | (x + width <= 0) | (y + height <= 0)
+    found = {
+        'of images that the file does not list': np.isnan(sizes).any(1),
+        'of categories that the file does not list': which(annotations, lambda one: one['category_id'] not in listed),
+        'of classes that the config does not have': which(annotations, lambda one: one['category_id'] not in chosen),
+        'marked to be ignored': which(annotations, lambda one: one.get('ignore')),
+        'boxes of less than a pixel': (width < 1) | (height < 1) | (area <= 0),
+        'boxes outside of their images': outside,
+        'crowds': which(annotations, lambda one: one.get('iscrowd')),
+    }
+    rest = np.ones(len(annotations), bool)
+    for reason, mask in found.items():
+        found[reason] = mask & rest
+        rest &= ~mask
+    return found
+
+
+def which(annotations: Sequence[Mapping], condition: Callable[[Mapping], object]) -> np.ndarray:
+    """Which annotations meet a condition, ``(N, )``."""
+    return np.fromiter((bool(condition(one)) for one in annotations), bool, len(annotations))
 
 
 def suspicious(
-    images: Sequence[Mapping], annotations: Sequence[Mapping], reasons: Sequence[str | None], by_id: Mapping
+    images: Sequence[Mapping], annotations: Sequence[Mapping], counted: np.ndarray, boxes: np.ndarray, sizes: np.ndarray
 ) -> Iterator[str]:
-    """What may be meant, but mostly is not: images without boxes or named twice, boxes that reach out of their image."""
-    counted = [one for one, reason in zip(annotations, reasons, strict=True) if reason is None]
-    with_boxes = {one['image_id'] for one in counted}
+    """What may be meant, but mostly is not: images without boxes or named twice, boxes that reach out of their images."""
+    with_boxes = {one['image_id'] for one, counts in zip(annotations, counted, strict=True) if counts}
     empty = [image['file_name'] for image in images if image['id'] not in with_boxes]
     if empty:
         yield f'{len(empty):,} of {len(images):,} images have no box that counts (first: {empty[0]})'
-    outside = [one for one in counted if reaches_out(one['bbox'], by_id[one['image_id']])]
-    if outside:
-        first = outside[0]
+    starts, ends = boxes[:, :2], boxes[:, :2] + boxes[:, 2:4]
+    outside = counted & ((starts < -ROUNDED) | (ends > sizes + ROUNDED)).any(1)
+    if outside.any():
         yield (
-            f'{len(outside):,} of {len(counted):,} boxes reach out of their image (first: annotation {first["id"]} of '
-            f'image {first["image_id"]})'
+            f'{outside.sum():,} of {counted.sum():,} boxes reach out of their images (first: '
+            f'{named(annotations[outside.argmax()])})'
         )
     names = Counter(image['file_name'] for image in images)
     twice = [name for name, count in names.items() if count > 1]
@@ -202,7 +227,6 @@ def suspicious(
         yield f'{len(twice):,} of {len(names):,} file names are those of several images (first: {twice[0]})'
 
 
-def reaches_out(box: Sequence[float], image: Mapping) -> bool:
-    """Whether a box has corners outside of its image, by more than rounding."""
-    x, y, width, height = box
-    return min(x, y) < -ROUNDED or x + width > image['width'] + ROUNDED or y + height > image['height'] + ROUNDED
+def named(annotation: Mapping) -> str:
+    """An annotation, for messages."""
+    return f'annotation {annotation["id"]}, image {annotation["image_id"]}, category {annotation["category_id"]}'

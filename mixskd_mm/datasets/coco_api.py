@@ -21,12 +21,17 @@ class InspectedCOCO(COCO):
         path (str): A local copy of its ``ann_file``.
 
     Raises:
-        InputError: if there is nothing to train on, or for what :func:`inspect_annotations` refuses.
+        InputError: if the file is no JSON, if there is nothing to train on, or for what :func:`inspect_annotations` refuses.
     """
 
     def __init__(self, dataset: CocoDataset, path: str) -> None:
         self.owner = dataset
-        super().__init__(path)
+        try:
+            super().__init__(path)
+        except InputError:
+            raise
+        except (ValueError, AssertionError) as error:
+            raise InputError(f'{dataset.ann_file} is no JSON of a dict ({error}): expected COCO annotations') from error
 
     def createIndex(self) -> None:
         owner = self.owner

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from PIL import Image
 from PIL.ExifTags import Base
@@ -30,12 +31,17 @@ def stored_orientation(path: str) -> int:
         return 1
 
 
-def turned(path: str, dataset) -> bool:
-    """Whether the pipeline of a data set turns or mirrors an image when it loads it, as the EXIF data of the file say."""
-    kinds = [str(getattr(step, 'color_type', '')) for step in steps(dataset) if is_loader(step)]
-    if any(kind == 'unchanged' or kind.endswith('ignore_orientation') for kind in kinds):
+def turned(path: str, image: np.ndarray) -> bool:
+    """Whether an image was turned or mirrored when it was loaded, as its EXIF data say; not all decoders do.
+
+    Args:
+        path (str): Its file.
+        image (np.ndarray): The image as loaded, ``(H, W, 3)`` in BGR.
+    """
+    if stored_orientation(path) not in range(2, 9):
         return False
-    return stored_orientation(path) in range(2, 9)
+    stored = cv2.imread(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    return stored is not None and not np.array_equal(stored, image)
 
 
 def turned_notice(number: int, looked_at: int, first: str) -> str:
@@ -102,11 +108,11 @@ def check_image_sizes(dataset, samples: int = 16) -> str | None:
         expected, source = annotated_size(info)
         if expected is None:
             continue
-        path = info['img_path']
-        problem = size_problem(path, loader(info)['img'].shape[:2], expected, source)
+        path, image = info['img_path'], loader(info)['img']
+        problem = size_problem(path, image.shape[:2], expected, source)
         if problem:
             raise InputError(problem)
-        if turned(path, dataset):
+        if turned(path, image):
             found.append(path)
     return f'{describe(dataset)}: {turned_notice(len(found), len(chosen), found[0])}' if found else None
 

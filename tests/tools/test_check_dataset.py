@@ -357,8 +357,8 @@ class TestDetection:
         height, width = downstream.scenes()[1][0].shape[:2]
         assert problems(lines) == [
             f'{root}/train2017/1.png is 40 x 50: expected {width} x {height}, as its annotation says',
-            f'{root}/val2017/0.png is empty',
             f'{root}/val2017/1.png does not exist',
+            f'{root}/val2017/0.png is empty',
         ]
         assert status == 1
 
@@ -382,7 +382,7 @@ class TestDetection:
         file.write_text(file.read_text()[:-100])
         status, lines = check(COCO, '--cfg-options', *data_root(f'{root}/'))
         (problem,) = problems(lines)
-        assert problem.startswith('cannot be opened: JSONDecodeError: ') and status == 1
+        assert problem.startswith(f'{file} is no JSON of a dict (') and status == 1
 
 
 class TestSegmentation:
