@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from mixskd_mm.cli import Settings, cores, describe_input_error, exit_on_input_error, load_config
 from mixskd_mm.datasets.class_names import check_category_order, check_same_classes, class_names, describe
-from mixskd_mm.datasets.coco_annotations import annotation_notices
+from mixskd_mm.datasets.coco_annotations import annotation_notices, inspect_when_read
 from mixskd_mm.datasets.folders import check_dataset, plain_datasets, type_name
 from mixskd_mm.datasets.image_sizes import by_orientation, size, size_problem, spread, turned, turned_notice
 from mixskd_mm.datasets.label_maps import is_binary, read_as_stored, storage_problem
@@ -62,10 +62,7 @@ def main() -> None:
     samples = sys.maxsize if args.samples == 'all' else int(args.samples)
     cfg = load_config(args)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
-    if 'mmdet' in sys.modules:
-        from mixskd_mm.datasets.coco_api import inspect_when_read
-
-        inspect_when_read()
+    inspect_when_read()
     heads = dict(head_classes(cfg.model))
     problems, opened = 0, []
     for splits, dataset in data_sets(cfg):

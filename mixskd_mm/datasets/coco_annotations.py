@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -89,6 +90,21 @@ def inspect_annotations(content: object, file: str, classes: Collection[str]) ->
         int(counted.sum()),
         tuple(f'{file}: {notice}' for notice in notices),
     )
+
+
+def inspect_when_read() -> None:
+    """Let mmdet's ``CocoDataset``, if mmdet is imported, inspect the annotations that it reads from now on.
+
+    Its data sets then have an attribute ``coco_annotations``, and reading raises what :func:`inspect_annotations` does; so
+    do classes that inherit from it and read as it does. Afterwards mmdet has forgotten what it did not take.
+    """
+    if 'mmdet' in sys.modules:
+        from mmdet.datasets import CocoDataset
+
+        from .coco_api import InspectedCOCO
+
+        # A function, not the class: it gets the data set.
+        CocoDataset.COCOAPI = lambda dataset, path: InspectedCOCO(dataset, path)
 
 
 def annotation_notices(dataset) -> tuple[str, ...]:

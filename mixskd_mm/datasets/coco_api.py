@@ -41,8 +41,3 @@ class InspectedCOCO(COCO):
             raise InputError(f'{owner.ann_file} has no annotations: expected boxes to train on')
         owner.coco_annotations = found
         super().createIndex()
-
-
-def inspect_when_read() -> None:
-    """Let every ``CocoDataset`` read its annotations so, also those of classes that inherit from it."""
-    CocoDataset.COCOAPI = lambda dataset, path: InspectedCOCO(dataset, path)

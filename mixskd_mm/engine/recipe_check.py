@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -21,7 +20,7 @@ from mixskd_mm.datasets.class_names import (
     class_names,
     describe,
 )
-from mixskd_mm.datasets.coco_annotations import annotation_notices
+from mixskd_mm.datasets.coco_annotations import annotation_notices, inspect_when_read
 from mixskd_mm.datasets.image_sizes import check_image_sizes
 from mixskd_mm.datasets.label_maps import check_label_maps
 from mixskd_mm.datasets.skipped_files import check_files_exist, reads_maps, skipped_notices, steps
@@ -42,11 +41,8 @@ class RecipeCheckHook(Hook):
     """
 
     def __init__(self) -> None:
-        # Before the Runner builds the data sets. mmdet is imported by then, if its classes are used.
-        if 'mmdet' in sys.modules:
-            from mixskd_mm.datasets.coco_api import inspect_when_read
-
-            inspect_when_read()
+        # The Runner builds hooks between the model, for which it imports mmdet, and the data sets.
+        inspect_when_read()
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         if training(runner) and not runner._resume:

@@ -3,11 +3,10 @@ import json
 import downstream
 import numpy as np
 import pytest
-from mmdet.registry import DATASETS
+from mmdet.datasets import CocoDataset
 
 from mixskd_mm.datasets.class_names import check_category_order
-from mixskd_mm.datasets.coco_annotations import annotation_notices, inspect_annotations
-from mixskd_mm.datasets.coco_api import inspect_when_read
+from mixskd_mm.datasets.coco_annotations import annotation_notices, inspect_annotations, inspect_when_read
 from mixskd_mm.errors import InputError
 
 NAN, INF = float('nan'), float('inf')
@@ -183,13 +182,8 @@ class Coco:
 
     def build(self, content, **settings):
         self.file.write_text(content if isinstance(content, str) else json.dumps(content))
-        config = dict(
-            type='CocoDataset',
-            ann_file=str(self.file),
-            data_root=str(downstream.coco()),
-            data_prefix=dict(img='train2017/'),
-        )
-        return DATASETS.build({**config, **settings})
+        place = dict(data_root=str(downstream.coco()), data_prefix=dict(img='train2017/'))
+        return CocoDataset(ann_file=str(self.file), **place, **settings)
 
 
 @pytest.fixture

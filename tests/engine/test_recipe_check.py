@@ -1,17 +1,24 @@
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
+import downstream
 import numpy as np
 import pytest
 import tiny
 import torch
+from mmcv.transforms import LoadImageFromFile
+from mmdet.datasets import CocoDataset
 from mmengine.hooks import Hook
 
 from mixskd_mm.engine.recipe_check import (
+    RecipeCheckHook,
     absent_notice,
     batch_notice,
     check_classes,
+    check_data,
     check_dataset_labels,
     check_not_empty,
     dense_head_classes,
@@ -165,6 +172,58 @@ def test_labels_are_checked_before_training_starts(tmp_path, method):
     assert list(tmp_path.glob('*.pth')) == []
 
 
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    work_dir = tmp_path_factory.mktemp('trained')
+    tiny.train(tiny.make_config(work_dir, {'train_cfg.max_epochs': 1}))
+    return work_dir / 'epoch_1.pth'
+
+
+@pytest.mark.parametrize('name', ['val', 'test'])
+def test_evaluators_are_checked_before_training_and_before_testing(name, trained, tmp_path):
+    cfg = tiny.make_config(tmp_path, {f'{name}_evaluator.topk': (1, 11)})
+    told = rf'^{name}_evaluator\.topk=\(1, 11\): expected 1 to 10, since head\.num_classes=10$'
+    iterations = CountIterations()
+    with pytest.raises(InputError, match=told):
+        tiny.train(cfg, iterations) if name == 'val' else tiny.evaluate(cfg, trained)
+    assert iterations.count == 0
+
+
+def test_the_heads_own_accuracy_is_checked(tmp_path):
+    options = {'model.head.topk': (1, 11), 'model.head.cal_acc': True}
+    with pytest.raises(InputError, match=r'^model\.head\.topk=\(1, 11\): expected 1 to 10'):
+        tiny.train(tiny.make_config(tmp_path, options, method='baseline'))
+
+
+def test_the_log_says_which_files_are_not_taken(tmp_path):
+    root = shutil.copytree(tiny.digits(), tmp_path / 'digits')
+    first = min(root.glob('train/3/*')).rename(root / 'train/3/0.webp')
+    for path in (root / 'test/6').iterdir():
+        path.unlink()
+    tiny.train(tiny.make_config(tmp_path / 'run', {'train_cfg.max_epochs': 1}, data_root=root))
+    log = tiny.log_text(tmp_path / 'run')
+    assert f'{root}/train: 1 of 40 files are not taken: 1 .webp (first: {first}): expected ' in log
+    assert f'{root}/test: 1 of the 10 folders of classes have no image (first: {root}/test/6)\n' in log
+
+
+def test_missing_images_of_a_list_are_refused_before_training_and_before_testing(trained, tmp_path):
+    root = shutil.copytree(tiny.digits(), tmp_path / 'digits')
+    paths = sorted((root / 'test').rglob('*.png'))
+    (root / 'test.txt').write_text(''.join(f'{path.parent.name}/{path.name} {path.parent.name}\n' for path in paths))
+    paths[-1].unlink()
+    names = [str(digit) for digit in range(10)]
+    lists = {
+        f'{name}_dataloader.dataset.{key}': value
+        for name in ('val', 'test')
+        for key, value in dict(ann_file='test.txt', classes=names).items()
+    }
+    told = rf"^1 of the 50 images of CustomDataset in '{root}/test\.txt' do not exist \(first: {paths[-1]}\): expected all$"
+    with pytest.raises(InputError, match=told):
+        tiny.train(tiny.make_config(tmp_path / 'run', lists, data_root=root))
+    with pytest.raises(InputError, match=told):
+        tiny.evaluate(tiny.make_config(tmp_path / 'test', lists, data_root=root), trained)
+
+
 class Boxes:
     """Stands for mmdet's CocoDataset: categories found in the annotation file, of those of the config."""
 
@@ -196,6 +255,51 @@ def test_heads_are_found_by_name():
     model.roi_head.bbox_head = torch.nn.ModuleList([torch.nn.Module()])
     model.roi_head.bbox_head[0].num_classes = 80
     assert dense_head_classes(model) == {'decode_head': 11, 'auxiliary_head': 11, 'roi_head.bbox_head.0': 80}
+
+
+class Notices:
+    """Stands for a runner: what it logs."""
+
+    def __init__(self):
+        self.lines, self.logger = [], self
+
+    def warning(self, line):
+        self.lines.append(line)
+
+
+def test_a_detectors_data_are_inspected_while_they_are_read(tmp_path):
+    root = shutil.copytree(downstream.coco(), tmp_path / 'coco')
+    file = root / 'annotations/instances_train2017.json'
+    content = json.loads(file.read_text())
+    content['annotations'][0]['category_id'] = 99
+    file.write_text(json.dumps(content))
+    # The Runner builds hooks before data sets.
+    RecipeCheckHook()
+    config = dict(ann_file=str(file), data_root=f'{root}/', data_prefix=dict(img='train2017/'))
+    dataset = CocoDataset(pipeline=[LoadImageFromFile()], **config)
+    detector = torch.nn.Module()
+    detector.bbox_head = torch.nn.Module()
+    detector.bbox_head.num_classes = 80
+    runner = Notices()
+    check_data(runner, [dataset], detector)
+    assert runner.lines == [
+        f'{file}: 1 of 6 annotations do not count: of categories that the file does not list (first: annotation 1, image 0, '
+        'category 99)'
+    ]
+    for damage, told in (
+        (lambda: (root / 'train2017/1.png').unlink(), rf'^1 of the 2 images of .* \(first: {root}/train2017/1\.png\)'),
+        (lambda: shutil.copy(root / 'val2017/0.png', root / 'train2017/1.png'), None),
+        (
+            lambda: cv2.imwrite(str(root / 'train2017/1.png'), np.zeros((96, 72, 3))),
+            r'1\.png is 72 x 96: expected 96 x 72',
+        ),
+    ):
+        damage()
+        if told is None:
+            check_data(runner, [dataset], detector)
+        else:
+            with pytest.raises(InputError, match=told):
+                check_data(runner, [dataset], detector)
 
 
 class Masks(list):

@@ -15,6 +15,7 @@ import tiny
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmpretrain.datasets import CIFAR100
+from PIL import Image
 
 TOOL = tiny.ROOT / 'tools/check_dataset.py'
 CONFIGS = tiny.ROOT / 'configs'
@@ -222,6 +223,28 @@ def test_worker_processes_find_the_same(check, tmp_path):
     assert problems(lines) == expected and status == 1
 
 
+def turn(path, orientation):
+    """Give an image an EXIF orientation."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.open(path).convert('RGB').save(path, exif=exif)
+
+
+def test_files_that_no_loader_takes_and_empty_folders(check, digits, tmp_path):
+    first = min(digits.glob('train/3/*')).rename(digits / 'train/3/0.webp')
+    # A classifier sees the image as it was turned.
+    turn(min(digits.glob('train/4/*')), 6)
+    for path in (digits / 'test/6').iterdir():
+        path.unlink()
+    status, lines = check(tiny.write_config(tmp_path, digits))
+    assert [line for line in lines if 'notice' in line] == [
+        f'  notice: {digits}/train: 1 of 40 files are not taken: 1 .webp (first: {first}): expected .bmp, .jpeg, .jpg, '
+        '.pgm, .png, .ppm, .tif in a folder for each class',
+        f'  notice: {digits}/test: 1 of the 10 folders of classes have no image (first: {digits}/test/6)',
+    ]
+    assert status == 0
+
+
 def test_a_missing_image_is_named(check, fine_grained):
     config, root = fine_grained('mit67')
     (root / 'Images/bar/bar_0002.jpg').unlink()
@@ -362,6 +385,59 @@ class TestDetection:
         ]
         assert status == 1
 
+    def test_annotations_that_do_not_count_and_that_cannot_be(self, check, root):
+        train, val = (root / f'annotations/instances_{split}2017.json' for split in ('train', 'val'))
+        content = json.loads(train.read_text())
+        content['annotations'][0]['bbox'][2:] = [0, 0]
+        content['images'].append(dict(content['images'][0], id=9, file_name='9.png'))
+        train.write_text(json.dumps(content))
+        content['annotations'][0]['bbox'] = [0, 0, float('nan'), 1]
+        val.write_text(json.dumps(content))
+        status, lines = check(COCO, '--cfg-options', *data_root(f'{root}/'))
+        category = content['annotations'][0]['category_id']
+        assert lines[2:4] == [
+            f'  notice: {train}: 1 of 6 annotations do not count: boxes of less than a pixel (first: annotation 1, image 0, '
+            f'category {category})',
+            f'  notice: {train}: 1 of 3 images have no box that counts (first: 9.png)',
+        ]
+        assert problems(lines) == [
+            f'{val}: 1 of 6 annotations have numbers that cannot be (first: annotation 1, image 0, category {category}, '
+            f'with bbox [0, 0, nan, 1] and area {content["annotations"][0]["area"]}): expected finite x, y, width and '
+            'height in pixels of the image'
+        ]
+        # mmdet left out the image without boxes, which is missing.
+        assert lines[4] == '  2 images checked' and status == 1
+
+    def test_many_missing_images(self, check, root):
+        train = root / 'annotations/instances_train2017.json'
+        content = json.loads(train.read_text())
+        for i in range(2, 14):
+            content['images'].append(dict(content['images'][0], id=i, file_name=f'{i}.png'))
+            content['annotations'].append(dict(content['annotations'][0], id=100 + i, image_id=i))
+        train.write_text(json.dumps(content))
+        status, lines = check(COCO, '--cfg-options', *data_root(f'{root}/'), '--samples=2')
+        assert problems(lines) == [
+            *(f'{root}/train2017/{i}.png does not exist' for i in range(2, 12)),
+            '2 more of the 14 images do not exist',
+        ]
+        assert lines[-1] == '11 problems found' and status == 1
+
+    def test_images_turned_by_their_exif_data(self, check, root):
+        images = [root / f'train2017/{i}.png' for i in (0, 1)]
+        for image, orientation in zip(images, (6, 3), strict=True):
+            turn(image, orientation)
+        status, lines = check(COCO, '--cfg-options', *data_root(f'{root}/'))
+        height, width = downstream.scenes()[0][0].shape[:2]
+        assert problems(lines) == [
+            f'{images[0]} is {height} x {width} by its EXIF orientation 6: expected {width} x {height}, as its annotation '
+            'says'
+        ]
+        assert (
+            '  notice: 2 of 2 images are turned or mirrored when they are loaded, by their EXIF orientation (first: '
+            f'{images[0]}, 6): expected boxes and label maps of the image as it is seen'
+        ) in lines
+        assert status == 1
+
     def test_annotations_of_other_classes(self, check, root):
         file = root / 'annotations/instances_train2017.json'
         content = json.loads(file.read_text())
@@ -446,6 +522,34 @@ class TestSegmentation:
             f'{maps}/validation/0.png does not exist',
         ]
         assert found[3].startswith(f'{maps}/validation/1.png cannot be read (') and len(found) == 4
+        assert status == 1
+
+    def test_files_that_do_not_belong_together(self, check, root):
+        images, maps = root / 'images/training', root / 'annotations/training'
+        (images / '0.jpg').rename(images / '0.JPG')
+        (maps / '1.png').rename(maps / '1.PNG')
+        status, lines = check(self.ADE, '--cfg-options', *data_root(root))
+        assert lines[1:5] == [
+            '  1 images, 150 classes',
+            f'  notice: {images}: 1 of 2 files are not taken: 1 .JPG (first: {images}/0.JPG): expected *.jpg (img_suffix)',
+            f'  notice: {maps}: 1 of 1 label maps have no image (first: {maps}/0.png)',
+            '  1 images checked',
+        ]
+        assert problems(lines) == [f'{maps}/1.png does not exist'] and status == 1
+
+    def test_images_turned_by_their_exif_data(self, check, root):
+        image, labels = root / 'images/training/1.jpg', root / 'annotations/training/1.png'
+        turn(image, 8)
+        status, lines = check(self.ADE, '--cfg-options', *data_root(root))
+        height, width = downstream.scenes()[1][0].shape[:2]
+        assert problems(lines) == [
+            f'{labels} is {width} x {height}: expected {height} x {width}, as its image {image} is by its EXIF orientation 8'
+        ]
+        assert lines[2:4] == [
+            '  2 images checked',
+            '  notice: 1 of 2 images are turned or mirrored when they are loaded, by their EXIF orientation (first: '
+            f'{image}, 8): expected boxes and label maps of the image as it is seen',
+        ]
         assert status == 1
 
     def test_another_head(self, check, root):
