@@ -15,6 +15,7 @@ from mmengine.config import Config
 
 from mixskd_mm.configs import Typed, distribute_on_cpu, merge_options, read_config
 from mixskd_mm.datasets.folders import check_annotation_formats
+from mixskd_mm.datasets.skipped_files import empty_dataset, no_images
 from mixskd_mm.errors import InputError, last_line
 from mixskd_mm.settings import (
     check_settings,
@@ -80,6 +81,8 @@ def describe_input_error(error: Exception, cfg: Config | None = None) -> str | N
         return described
     if isinstance(error, InputError):
         return message
+    if (dataset := empty_dataset(error)) is not None:
+        return no_images(dataset)
     if isinstance(error, URLError):
         return f'download failed ({error.reason}): expected a connection, or the data in the data_root of the config'
     if isinstance(error, FileNotFoundError) and error.filename != '':

@@ -165,8 +165,6 @@ def open_dataset(config: dict, split: str) -> tuple[object | None, list[str]]:
         dataset.full_init()
     # Whatever the host libraries make of damaged annotations.
     except Exception as error:
-        if 'need at least one array to concatenate' in str(error):
-            return None, ['no images: expected some']
         return None, [describe_input_error(error) or f'cannot be opened: {type(error).__name__}: {last_line(error)}']
     return dataset, []
 

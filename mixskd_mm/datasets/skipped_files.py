@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from mmengine.fileio import list_dir_or_file
 from mmpretrain.datasets import CustomDataset
@@ -82,6 +84,20 @@ def skipped_notices(dataset) -> Iterator[str]:
         taken = [file for file in files if file.endswith(suffix)]
         yield from not_taken(folder, files, taken, f'*{suffix} (img_suffix)')
         yield from maps_without_image(dataset, {file.removesuffix(suffix) for file in taken})
+
+
+def no_images(dataset) -> str:
+    """What to say of a data set that has none."""
+    return '; '.join([f'{describe(dataset)} has no images: expected some', *islice(skipped_notices(dataset), 1)])
+
+
+def empty_dataset(error: BaseException) -> object | None:
+    """The data set without images that mmengine could not store, which ended in ``error``; None if it is about another."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        dataset = frame.f_locals.get('self')
+        if frame.f_code.co_name == '_serialize_data' and not getattr(dataset, 'data_list', True):
+            return dataset
+    return None
 
 
 def not_taken(folder: str, files: Sequence[str], taken: Sequence[str], expected: str) -> Iterator[str]:

@@ -23,7 +23,7 @@ from mixskd_mm.datasets.class_names import (
 from mixskd_mm.datasets.coco_annotations import annotation_notices, inspect_when_read
 from mixskd_mm.datasets.image_sizes import check_image_sizes
 from mixskd_mm.datasets.label_maps import check_label_maps
-from mixskd_mm.datasets.skipped_files import check_files_exist, reads_maps, skipped_notices, steps
+from mixskd_mm.datasets.skipped_files import check_files_exist, no_images, reads_maps, skipped_notices, steps
 from mixskd_mm.errors import InputError
 from mixskd_mm.models import SelfDistillationClassifier
 
@@ -130,7 +130,7 @@ def check_data(runner, datasets: Sequence, model: nn.Module) -> set[int]:
 def check_not_empty(dataset) -> None:
     """Raise InputError if ``dataset`` has no samples."""
     if len(dataset) == 0:
-        raise InputError(f'{describe(dataset)} has no images: expected some')
+        raise InputError(no_images(dataset))
 
 
 def dense_head_classes(model: nn.Module) -> dict[str, int]:

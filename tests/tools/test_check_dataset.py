@@ -309,7 +309,8 @@ def test_an_empty_data_set(check, fine_grained):
     lists = root / 'train_test_split.txt'
     lists.write_text(lists.read_text().replace(' 0', ' 1'))
     status, lines = check(config)
-    assert lines[-3:] == [f"val, test: CUB in '{root}'", '  problem: no images: expected some', '1 problem found']
+    problem = f"  problem: CUB in '{root}/images.txt' has no images: expected some"
+    assert lines[-3:] == [f"val, test: CUB in '{root}'", problem, '1 problem found']
     assert '  15 images checked' in lines and status == 1
 
 
@@ -536,6 +537,17 @@ class TestSegmentation:
             '  1 images checked',
         ]
         assert problems(lines) == [f'{maps}/1.png does not exist'] and status == 1
+
+    def test_images_of_another_suffix_only(self, check, root):
+        folder = root / 'images/training'
+        for image in list(folder.iterdir()):
+            image.rename(image.with_suffix('.JPG'))
+        status, lines = check(self.ADE, '--cfg-options', *data_root(root))
+        assert problems(lines) == [
+            f"ADE20KDataset in '{root}' has no images: expected some; {folder}: 2 of 2 files are not taken: 2 .JPG (first: "
+            f'{folder}/0.JPG): expected *.jpg (img_suffix)'
+        ]
+        assert status == 1
 
     def test_images_turned_by_their_exif_data(self, check, root):
         image, labels = root / 'images/training/1.jpg', root / 'annotations/training/1.png'
