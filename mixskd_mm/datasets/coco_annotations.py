@@ -44,13 +44,16 @@ class CocoAnnotations:
     notices: tuple[str, ...]
 
 
-def inspect_annotations(content: object, file: str, classes: Collection[str]) -> CocoAnnotations:
+def inspect_annotations(
+    content: object, file: str, classes: Collection[str], with_masks: bool = False
+) -> CocoAnnotations:
     """Look at all images, categories and boxes of an annotation file.
 
     Args:
         content: What the file holds, parsed.
         file (str): Its name, for messages.
         classes (Collection[str]): The names of the classes that are trained or tested.
+        with_masks (bool): Look at polygons, too. Defaults to False.
 
     Raises:
         InputError: for what cannot be: fields that are missing, ids that are there twice, numbers that are not finite or
@@ -68,6 +71,8 @@ def inspect_annotations(content: object, file: str, classes: Collection[str]) ->
     owners = [by_id.get(one['image_id'], unknown) for one in annotations]
     sizes = np.array([(image['width'], image['height']) for image in owners], dtype=float).reshape(-1, 2)
     boxes = box_array(annotations, sizes, file)
+    if with_masks:
+        check_polygons(annotations, sizes, file)
     reasons = not_counted(annotations, boxes, sizes, categories, classes)
     counted = ~np.any(list(reasons.values()), axis=0)
     lines = {
@@ -179,6 +184,27 @@ def is_box(box: object, area: object) -> bool:
     return (
         isinstance(box, list | tuple) and len(box) == 4 and all(type(value) in (int, float) for value in (*box, area))
     )
+
+
+def check_polygons(annotations: Sequence[Mapping], sizes: np.ndarray, file: str) -> None:
+    """Raise InputError, naming the first, if a mask has polygons of other than finite numbers near its image.
+
+    Args: as :func:`box_array`. Masks of run lengths are left to pycocotools.
+    """
+    for one, size in zip(annotations, sizes, strict=True):
+        polygons = one.get('segmentation') or []
+        if isinstance(polygons, list) and not all(is_polygon(polygon, FAR * size.max()) for polygon in polygons):
+            raise InputError(
+                f'{file}: the mask of {named(one)} has numbers that cannot be: expected polygons of finite x, y, ... in '
+                'pixels of the image'
+            )
+
+
+def is_polygon(polygon: object, limit: float) -> bool:
+    """Whether a polygon is numbers, none of which is beyond a limit (NaN: any finite number passes)."""
+    if not isinstance(polygon, list) or not {*map(type, polygon)} <= {int, float}:
+        return False
+    return all(map(math.isfinite, polygon)) and not max(map(abs, polygon), default=0) > limit
 
 
 def not_counted(

@@ -36,7 +36,8 @@ class InspectedCOCO(COCO):
     def createIndex(self) -> None:
         owner = self.owner
         # Before what is missing ends the index in a KeyError.
-        found = inspect_annotations(self.dataset, owner.ann_file, owner.metainfo['classes'])
+        with_masks = any(getattr(step, 'with_mask', False) for step in owner.pipeline.transforms)
+        found = inspect_annotations(self.dataset, owner.ann_file, owner.metainfo['classes'], with_masks)
         if not owner.test_mode and not found.boxes:
             raise InputError(f'{owner.ann_file} has no annotations: expected boxes to train on')
         owner.coco_annotations = found

@@ -4,6 +4,7 @@ import downstream
 import numpy as np
 import pytest
 from mmdet.datasets import CocoDataset
+from mmdet.datasets.transforms import LoadAnnotations
 
 from mixskd_mm.datasets.class_names import check_category_order
 from mixskd_mm.datasets.coco_annotations import annotation_notices, inspect_annotations, inspect_when_read
@@ -94,6 +95,26 @@ def test_numbers_that_cannot_be(values):
         'a.json: 1 of 2 annotations have numbers that cannot be (first: annotation 2, image 6, category 0, with bbox '
     )
     assert 'expected finite x, y, width and height' in str(error.value)
+
+
+@pytest.mark.parametrize(
+    'polygons',
+    [[[1, 2, 3, 4, 5, NAN]], [[1, 1, 2, 2, 3, 3], [0, 0, 1e30, 0, 0, 1]], [['1', '2', '3', '4', '5', '6']], [7]],
+)
+def test_polygons_that_cannot_be(polygons):
+    found = changed('annotations', 1, segmentation=polygons)
+    assert inspect(found).boxes == 2
+    with pytest.raises(
+        InputError, match=r'^a\.json: the mask of annotation 2, image 6, category 0 has numbers that cannot'
+    ):
+        inspect_annotations(found, 'a.json', CLASSES, with_masks=True)
+
+
+@pytest.mark.parametrize('mask', [[[1, 2, 3, 4, 5.5, 70]], [], dict(counts='04', size=[48, 64]), None])
+def test_masks_that_can_be(mask):
+    assert (
+        inspect_annotations(changed('annotations', 1, segmentation=mask), 'a.json', CLASSES, with_masks=True).boxes == 2
+    )
 
 
 NOT_COUNTED = [
@@ -208,6 +229,14 @@ def test_nothing_to_train_on_is_refused_and_nothing_to_predict_is_not(damage, co
         coco.build(found)
     dataset = coco.build(found, test_mode=True)
     assert annotation_notices(dataset) == (f'{coco.file}: 2 of 2 images have no box that counts (first: 0.png)',)
+
+
+def test_masks_are_inspected_where_they_are_loaded(coco):
+    found = coco.content()
+    found['annotations'][3]['segmentation'] = [[0, 0, 9, 9, float('inf'), 9]]
+    assert len(coco.build(found, pipeline=[LoadAnnotations(with_bbox=True)])) == 2
+    with pytest.raises(InputError, match=rf'^{coco.file}: the mask of annotation 4, image 1, '):
+        coco.build(found, pipeline=[LoadAnnotations(with_bbox=True, with_mask=True)])
 
 
 def test_damaged_files_are_refused_where_mmdet_would_fail_or_not(coco):
