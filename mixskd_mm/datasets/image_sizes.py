@@ -108,7 +108,11 @@ def check_image_sizes(dataset, samples: int = 16) -> str | None:
         expected, source = annotated_size(info)
         if expected is None:
             continue
-        path, image = info['img_path'], loader(info)['img']
+        path, loaded = info['img_path'], loader(info)
+        if loaded is None:
+            # With ignore_empty.
+            continue
+        image = loaded['img']
         problem = size_problem(path, image.shape[:2], expected, source)
         if problem:
             raise InputError(problem)

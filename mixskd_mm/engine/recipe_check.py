@@ -33,11 +33,14 @@ from .evaluator_check import check_evaluators, check_topk
 
 @HOOKS.register_module()
 class RecipeCheckHook(Hook):
-    """Compare the data set and the global batch with the recipe before training starts.
+    """Compare data sets, evaluators and the global batch with the recipe before training or testing starts.
+
+    What is suspicious is logged as a warning, with numbers.
 
     Raises:
-        InputError: if the training or validation set is empty, has labels or classes that the head does not have, or other
-            classes than the other set, or than the checkpoint that is tested or resumed.
+        InputError: if a data set is empty, lacks files, has annotations that cannot be, labels or classes that the head does
+            not have, or other classes than the other set, or than the checkpoint that is tested or resumed; or if an
+            evaluator does not fit.
     """
 
     def __init__(self) -> None:
