@@ -189,6 +189,11 @@ def check_opened(dataset, heads: dict[str, int], samples: int) -> list[str]:
             if not 0 <= label < num_classes
         ]
     print(f'  {", ".join(numbers)}')
+    absent = sorted(set(range(num_classes)).difference(chain.from_iterable(labels)))
+    if labels and absent:
+        first = repr(classes[absent[0]]) if absent[0] < len(classes) else absent[0]
+        what = 'image' if hasattr(dataset, 'get_gt_labels') else 'box'
+        print(f'  notice: {len(absent)} of the {num_classes} classes have no {what} (first: {first})')
     for notice in chain(annotation_notices(dataset), skipped_notices(dataset)):
         print(f'  notice: {notice}')
     return problems + check_images(dataset, len(classes), samples)

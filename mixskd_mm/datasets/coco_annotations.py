@@ -103,7 +103,7 @@ def inspect_when_read() -> None:
     Its data sets then have an attribute ``coco_annotations``, and reading raises what :func:`inspect_annotations` does; so
     do classes that inherit from it and read as it does. Afterwards mmdet has forgotten what it did not take.
     """
-    if 'mmdet' in sys.modules:
+    if sys.modules.get('mmdet'):
         from mmdet.datasets import CocoDataset
 
         from .coco_api import InspectedCOCO

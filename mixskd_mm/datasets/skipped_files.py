@@ -70,14 +70,6 @@ def skipped_notices(dataset) -> Iterator[str]:
         yield from not_taken(
             folder, files, taken, f'{", ".join(sorted(dataset.extensions))} in a folder for each class'
         )
-        if dataset.with_label:
-            found = {file.split(os.sep)[0] for file in taken}
-            empty = [name for name in dataset.folder_to_idx if name not in found]
-            if empty:
-                yield (
-                    f'{folder}: {len(empty):,} of the {len(dataset.folder_to_idx):,} folders of classes have no image '
-                    f'(first: {os.path.join(folder, empty[0])})'
-                )
     elif finds_images(dataset):
         folder, suffix = dataset.data_prefix['img_path'], dataset.img_suffix
         files = list_files(folder)

@@ -60,13 +60,11 @@ class RecipeCheckHook(Hook):
     def before_train(self, runner) -> None:
         model = unwrap(runner.model)
         training_parts = list(built_datasets(runner.train_dataloader.dataset))
-        present = check_data(runner, training_parts, model)
+        check_data(runner, training_parts, model)
         validation_parts = []
         if runner._val_loop is not None:
             validation_parts = check_loop(runner, runner.val_loop, 'val_evaluator', model)
         check_datasets_agree([*training_parts, *validation_parts])
-        if present:
-            say(runner, [absent_notice(present, training_parts[0], model.head.num_classes)])
         if classifies(model) and model.head.cal_acc:
             check_topk(model.head.topk, model.head.num_classes, 'model.head.topk')
         if isinstance(model, SelfDistillationClassifier):
@@ -108,12 +106,8 @@ def check_loop(runner, loop, name: str, model: nn.Module) -> list:
     return parts
 
 
-def check_data(runner, datasets: Sequence, model: nn.Module) -> set[int]:
-    """Log what is suspicious of data sets without wrappers. Raise InputError for what cannot be, or does not fit.
-
-    Returns:
-        set[int]: The labels that occur in them, if they are to classify images.
-    """
+def check_data(runner, datasets: Sequence, model: nn.Module) -> None:
+    """Log what is suspicious of the data sets of a loader. Raise InputError for what cannot be, or does not fit."""
     heads, present = dense_head_classes(model), set()
     for dataset in datasets:
         check_not_empty(dataset)
@@ -127,7 +121,8 @@ def check_data(runner, datasets: Sequence, model: nn.Module) -> set[int]:
         say(runner, annotation_notices(dataset))
         if is_main_process():
             say(runner, skipped_notices(dataset))
-    return present
+    if present:
+        say(runner, [absent_notice(present, datasets[0], model.head.num_classes)])
 
 
 def check_not_empty(dataset) -> None:
@@ -181,7 +176,7 @@ def check_dataset_labels(dataset, num_classes: int) -> set[int]:
 
 
 def absent_notice(present: set[int], dataset, num_classes: int) -> str | None:
-    """One line if classes of the head are not among the labels ``present`` in the training set ``dataset``, else None."""
+    """One line if classes of the head are not among the labels ``present`` in ``dataset``, else None."""
     absent = sorted(set(range(num_classes)) - present)
     if not absent:
         return None

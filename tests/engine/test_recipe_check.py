@@ -195,7 +195,7 @@ def test_the_heads_own_accuracy_is_checked(tmp_path):
         tiny.train(tiny.make_config(tmp_path, options, method='baseline'))
 
 
-def test_the_log_says_which_files_are_not_taken(tmp_path):
+def test_the_log_says_which_files_are_not_taken_and_which_classes_are_not_validated(tmp_path):
     root = shutil.copytree(tiny.digits(), tmp_path / 'digits')
     first = min(root.glob('train/3/*')).rename(root / 'train/3/0.webp')
     for path in (root / 'test/6').iterdir():
@@ -203,7 +203,7 @@ def test_the_log_says_which_files_are_not_taken(tmp_path):
     tiny.train(tiny.make_config(tmp_path / 'run', {'train_cfg.max_epochs': 1}, data_root=root))
     log = tiny.log_text(tmp_path / 'run')
     assert f'{root}/train: 1 of 40 files are not taken: 1 .webp (first: {first}): expected ' in log
-    assert f'{root}/test: 1 of the 10 folders of classes have no image (first: {root}/test/6)\n' in log
+    assert f"CustomDataset in '{root}' has no image of 1 of the 10 classes (first: '6')\n" in log
 
 
 def test_missing_images_of_a_list_are_refused_before_training_and_before_testing(trained, tmp_path):

@@ -81,31 +81,68 @@ def fine_grained(tmp_path):
     return write
 
 
-# What is printed of each: type, list, images, classes, labels, published images.
+# What is printed of each: type, list, images, classes, labels, classes without images, number of images, published images.
 HEALTHY = {
     'cub': [
-        ('CUB', 'images.txt', '9 images, 200 classes, labels 0 to 199, 0 to 3 images a class', 9, '5,994'),
-        ('CUB', 'images.txt', '6 images, 200 classes, labels 0 to 199, 0 to 2 images a class', 6, '5,794'),
+        (
+            'CUB',
+            'images.txt',
+            '9 images, 200 classes, labels 0 to 199, 0 to 3 images a class',
+            "197 of the 200 classes have no image (first: 'Sooty_Albatross')",
+            9,
+            '5,994',
+        ),
+        (
+            'CUB',
+            'images.txt',
+            '6 images, 200 classes, labels 0 to 199, 0 to 2 images a class',
+            "197 of the 200 classes have no image (first: 'Sooty_Albatross')",
+            6,
+            '5,794',
+        ),
     ],
     'stanford_dogs': [
         (
             'StanfordDogs',
             'train_list.mat',
             '6 images, 120 classes, labels 0 to 119, 0 to 2 images a class',
+            "117 of the 120 classes have no image (first: '2')",
             6,
             '12,000',
         ),
-        ('StanfordDogs', 'test_list.mat', '3 images, 120 classes, labels 0 to 119, 0 to 1 images a class', 3, '8,580'),
+        (
+            'StanfordDogs',
+            'test_list.mat',
+            '3 images, 120 classes, labels 0 to 119, 0 to 1 images a class',
+            "117 of the 120 classes have no image (first: '2')",
+            3,
+            '8,580',
+        ),
     ],
     'mit67': [
-        ('MITIndoor67', 'TrainImages.txt', '6 images, 67 classes, labels 0 to 66, 0 to 2 images a class', 6, '5,360'),
-        ('MITIndoor67', 'TestImages.txt', '3 images, 67 classes, labels 0 to 66, 0 to 1 images a class', 3, '1,340'),
+        (
+            'MITIndoor67',
+            'TrainImages.txt',
+            '6 images, 67 classes, labels 0 to 66, 0 to 2 images a class',
+            "64 of the 67 classes have no image (first: 'artstudio')",
+            6,
+            '5,360',
+        ),
+        (
+            'MITIndoor67',
+            'TestImages.txt',
+            '3 images, 67 classes, labels 0 to 66, 0 to 1 images a class',
+            "64 of the 67 classes have no image (first: 'artstudio')",
+            3,
+            '1,340',
+        ),
     ],
     'stanford_cars': [
         (
             'StanfordCars',
             'devkit/cars_train_annos.mat',
             '4 images, 196 classes, labels 0 to 195, 0 to 1 images a class',
+            "192 of the 196 classes have no image (first: 'Acura TL Sedan 2012')",
             4,
             '8,144',
         ),
@@ -113,6 +150,7 @@ HEALTHY = {
             'StanfordCars',
             'devkit/cars_test_annos_withlabels.mat',
             '2 images, 196 classes, labels 6 to 195, 0 to 1 images a class',
+            "194 of the 196 classes have no image (first: 'AM General Hummer SUV 2000')",
             2,
             '8,041',
         ),
@@ -122,6 +160,7 @@ HEALTHY = {
             'FGVCAircraft',
             'data/images_variant_trainval.txt',
             '6 images, 100 classes, labels 0 to 99, 0 to 2 images a class',
+            "97 of the 100 classes have no image (first: '727-200')",
             6,
             '6,667',
         ),
@@ -129,6 +168,7 @@ HEALTHY = {
             'FGVCAircraft',
             'data/images_variant_test.txt',
             '3 images, 100 classes, labels 0 to 99, 0 to 1 images a class',
+            "97 of the 100 classes have no image (first: '727-200')",
             3,
             '3,333',
         ),
@@ -141,10 +181,12 @@ def test_a_healthy_set(check, fine_grained, name):
     config, root = fine_grained(name)
     status, lines = check(config)
     expected = []
-    for splits, (kind, file, numbers, images, published) in zip(('train', 'val, test'), HEALTHY[name], strict=True):
+    for splits, row in zip(('train', 'val, test'), HEALTHY[name], strict=True):
+        kind, file, numbers, absent, images, published = row
         expected += [
             f"{splits}: {kind} in '{root}/{file}'",
             f'  {numbers}',
+            f'  notice: {absent}',
             f'  {images} images checked',
             f'  notice: {images} images; the published set has {published}',
         ]
@@ -155,7 +197,7 @@ def test_a_healthy_set(check, fine_grained, name):
 def test_the_published_number_of_images_needs_no_notice(check, fine_grained, monkeypatch):
     published = runpy.run_path(str(TOOL))['PUBLISHED']
     config, _ = fine_grained('mit67')
-    assert [line for line in check(config)[1] if 'notice' in line] != []
+    assert [line for line in check(config)[1] if 'the published set' in line] != []
     # The same lists, as long as the published ones.
     root = config.parent / 'mit67'
     for file, number in (
@@ -165,7 +207,7 @@ def test_the_published_number_of_images_needs_no_notice(check, fine_grained, mon
         lines = (root / file).read_text().splitlines()
         (root / file).write_text('\n'.join((lines * 2000)[: max(number)]))
     status, lines = check(config)
-    assert status == 0 and [line for line in lines if 'notice' in line] == []
+    assert status == 0 and [line for line in lines if 'the published set' in line] == []
     assert '  5,360 images, 67 classes, labels 0 to 66, 0 to 1,787 images a class' in lines
 
 
@@ -240,7 +282,7 @@ def test_files_that_no_loader_takes_and_empty_folders(check, digits, tmp_path):
     assert [line for line in lines if 'notice' in line] == [
         f'  notice: {digits}/train: 1 of 40 files are not taken: 1 .webp (first: {first}): expected .bmp, .jpeg, .jpg, '
         '.pgm, .png, .ppm, .tif in a folder for each class',
-        f'  notice: {digits}/test: 1 of the 10 folders of classes have no image (first: {digits}/test/6)',
+        "  notice: 1 of the 10 classes have no image (first: '6')",
     ]
     assert status == 0
 
@@ -360,13 +402,16 @@ class TestDetection:
         status, lines = check(COCO, '--cfg-options', *data_root(f'{root}/'))
         digits = [digit for _, _, boxes in downstream.scenes() for *_, digit in boxes]
         numbers = f'  2 images, 80 classes, labels {min(digits)} to {max(digits)}, 6 boxes'
+        absent = f"  notice: {80 - len(set(digits))} of the 80 classes have no box (first: 'train')"
         assert lines == [
             f"train: CocoDataset in '{root}/annotations/instances_train2017.json'",
             numbers,
+            absent,
             '  2 images checked',
             '  notice: 2 images; the published set has 117,266 or 118,287',
             f"val, test: CocoDataset in '{root}/annotations/instances_val2017.json'",
             numbers,
+            absent,
             '  2 images checked',
             '  notice: 2 images; the published set has 5,000',
             '0 problems found',
@@ -396,7 +441,7 @@ class TestDetection:
         val.write_text(json.dumps(content))
         status, lines = check(COCO, '--cfg-options', *data_root(f'{root}/'))
         category = content['annotations'][0]['category_id']
-        assert lines[2:4] == [
+        assert lines[3:5] == [
             f'  notice: {train}: 1 of 6 annotations do not count: boxes of less than a pixel (first: annotation 1, image 0, '
             f'category {category})',
             f'  notice: {train}: 1 of 3 images have no box that counts (first: 9.png)',
@@ -407,7 +452,7 @@ class TestDetection:
             'height in pixels of the image'
         ]
         # mmdet left out the image without boxes, which is missing.
-        assert lines[4] == '  2 images checked' and status == 1
+        assert lines[5] == '  2 images checked' and status == 1
 
     def test_many_missing_images(self, check, root):
         train = root / 'annotations/instances_train2017.json'
