@@ -80,7 +80,7 @@ def describe_input_error(error: Exception, cfg: Config | None = None) -> str | N
     if cfg is not None and (described := describe_argument(error, cfg._cfg_dict)):
         return described
     if isinstance(error, InputError):
-        return message
+        return (settings_with(cfg._cfg_dict, error.file) if cfg is not None and error.file else '') + message
     if (dataset := empty_dataset(error)) is not None:
         return no_images(dataset)
     if isinstance(error, URLError):

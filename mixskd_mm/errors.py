@@ -6,7 +6,15 @@ class InputError(ValueError):
 
     Its message is one line that names the value, where it came from and what was expected. The command line tools
     print that line instead of a traceback.
+
+    Args:
+        message (str): The line.
+        file (str, optional): A file that cannot be read, whose setting the tools add to the line. Defaults to None.
     """
+
+    def __init__(self, message: str, file: str | None = None) -> None:
+        super().__init__(message)
+        self.file = file
 
 
 def check_number(name: str, value, *, positive: bool = False) -> float:

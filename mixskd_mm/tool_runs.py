@@ -8,6 +8,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from mixskd_mm.errors import InputError
+
 
 def run_tool(
     log: Path, program: str, *arguments: object, cwd: Path | None = None, env: Mapping[str, str] | None = None
@@ -22,7 +24,7 @@ def run_tool(
         env (Mapping, optional): More environment variables. Defaults to None.
 
     Raises:
-        RuntimeError: with the end of the log, if the command fails.
+        InputError: with the last line of the log, if the command fails.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable if program == 'python' else program, *map(str, arguments)]
@@ -36,8 +38,9 @@ def run_tool(
         finally:
             stop(process)
     if process.returncode:
-        tail = '\n'.join(log.read_text().splitlines()[-15:])
-        raise RuntimeError(f'{tail}\nerror: `{" ".join(command)}` failed; its output is in {log}')
+        lines = log.read_text(errors='replace').strip().splitlines()
+        reason = lines[-1].removeprefix('error: ') if lines else f'status {process.returncode}'
+        raise InputError(f'{reason} (from `{" ".join(command)}`, whose output is in {log})')
 
 
 def stop(process: subprocess.Popen, patience: float = 30) -> None:

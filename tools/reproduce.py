@@ -130,7 +130,4 @@ def without_how(arguments: list[str]) -> list[str]:
 
 
 if __name__ == '__main__':
-    try:
-        exit_on_input_error(main)
-    except RuntimeError as error:
-        sys.exit(str(error))
+    exit_on_input_error(main)

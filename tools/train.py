@@ -64,11 +64,6 @@ def main() -> None:
             )
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-    choose_checkpoint(cfg, args.resume if args.resume is not None else cfg.get('resume', False))
-    if args.reset:
-        if not cfg.resume:
-            raise InputError(f'--reset {",".join(args.reset)}: expected it with --resume and a checkpoint to continue')
-        cfg.default_hooks.resume_check = dict(type='mixskd_mm.engine.ResumeCheckHook', reset=args.reset)
     if args.scale_schedule:
         fit_schedule(cfg, read_config(args.config, args.on))
     check_schedule(cfg)
@@ -83,6 +78,13 @@ def main() -> None:
     # One process of a run has the folder.
     lock = locked(Path(cfg.work_dir), '.training.lock') if is_first_process(cfg.launcher) else nullcontext()
     with lock, naming_storage_errors(cfg.work_dir):
+        choose_checkpoint(cfg, args.resume if args.resume is not None else cfg.get('resume', False))
+        if args.reset:
+            if not cfg.resume:
+                raise InputError(
+                    f'--reset {",".join(args.reset)}: expected it with --resume and a checkpoint to continue'
+                )
+            cfg.default_hooks.resume_check = dict(type='mixskd_mm.engine.ResumeCheckHook', reset=args.reset)
         Runner.from_cfg(cfg).train()
 
 

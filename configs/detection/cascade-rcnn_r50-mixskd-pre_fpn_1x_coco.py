@@ -13,3 +13,5 @@ model = dict(
 )
 default_hooks = dict(checkpoint=dict(type='LateRemovalCheckpointHook', max_keep_ckpts=2), **_base_.downstream_hooks)
 train_cfg = dict(type='MidEpochTrainLoop')
+# Workers anew in each epoch, so that a resumed run augments as the uninterrupted one.
+train_dataloader = dict(persistent_workers=False, worker_init_fn=dict(type='keep_loader_seed'))

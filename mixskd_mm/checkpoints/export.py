@@ -19,7 +19,7 @@ from .config_text import literal_config
 from .load import check_values
 from .parts import PEER, network_part, without_wrapper
 from .safe_load import load_local_checkpoint
-from .write import as_bytes, write_file
+from .write import as_bytes, check_other_file, write_file
 
 
 def training_state(checkpoint: dict, source: str, ema: bool = False, network: int = 0) -> dict[str, Tensor]:
@@ -233,11 +233,12 @@ def export(
 
     Raises:
         InputError: if the checkpoint is no classifier's or has no such network, or the format has no counterpart of its
-            architecture.
+            architecture; if ``out`` is the checkpoint, by whatever name.
     """
     if network not in (0, 1):
         raise InputError(f'network={network!r}: expected 0, or 1 for the second of two networks that DCM trains')
     checkpoint = load_local_checkpoint(checkpoint_file, map_location='cpu')
+    check_other_file(out, checkpoint_file)
     state = training_state(checkpoint, checkpoint_file, ema, network)
     config = model_config(checkpoint, checkpoint_file, network)
     classifier = build_classifier(config, state, checkpoint_file)

@@ -10,7 +10,7 @@ from torch import Tensor
 from mixskd_mm.errors import InputError
 
 from .safe_load import load_local_checkpoint
-from .write import as_bytes, write_file
+from .write import as_bytes, check_other_file, write_file
 
 # (their name, ours), first match wins. b_k continues stage k, so its i-th extractor is a copy of stage k + 1 + i.
 _RULES = (
@@ -94,9 +94,10 @@ def import_release(released: str, out: str) -> int:
         int: Number of tensors.
 
     Raises:
-        InputError: if the file is not theirs.
+        InputError: if the file is not theirs, or ``out`` is the same one.
     """
     checkpoint = load_local_checkpoint(released, map_location='cpu')
+    check_other_file(out, released)
     if not isinstance(checkpoint, dict) or 'net' not in checkpoint:
         found = ', '.join(map(str, list(checkpoint)[:4])) if isinstance(checkpoint, dict) else type(checkpoint).__name__
         raise InputError(f"{released} holds {found}: expected the entry net of the authors' released checkpoint")

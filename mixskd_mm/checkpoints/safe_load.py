@@ -70,6 +70,9 @@ def load_data_only(source: str, load: Callable[[], dict]) -> dict:
     state = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, dict) else checkpoint
     if not isinstance(state, dict):
         raise InputError(f'checkpoint {source} holds a {type(state).__name__}: expected a dict of tensors')
+    odd = [name for name in state if not isinstance(name, str)]
+    if odd:
+        raise InputError(f'checkpoint {source} has a tensor named {odd[0]!r}: expected names')
     make_configs_harmless(checkpoint, source)
     # As wrapped models save themselves; mmengine strips it in some of the places that load, not in init_cfg.
     if 'state_dict' in checkpoint and all(str(name).startswith('module.') for name in state):
@@ -95,12 +98,11 @@ def load_local_checkpoint(filename: str, map_location=None) -> dict:
         InputError: as :func:`load_data_only` and :func:`check_archive`, or if the file is missing.
     """
     filename = os.path.expanduser(filename)
-    if not os.path.isfile(filename):
-        raise InputError(f'checkpoint {filename} does not exist')
     try:
         open(filename, 'rb').close()
     except OSError as error:
-        raise InputError(f'checkpoint {filename} cannot be read: {error.strerror}') from error
+        problem = 'does not exist' if isinstance(error, FileNotFoundError) else f'cannot be read: {error.strerror}'
+        raise InputError(f'checkpoint {filename} {problem}', filename) from error
     check_archive(filename, filename)
     return load_data_only(filename, lambda: torch.load(filename, map_location=map_location, weights_only=True))
 
@@ -108,12 +110,16 @@ def load_local_checkpoint(filename: str, map_location=None) -> dict:
 def check_archive(file: str | IO[bytes], source: str) -> None:
     """Compare the content of a checkpoint with the checksums in it, which ``torch.load`` does not.
 
-    Files of the format before PyTorch 1.6 have none and pass.
+    Files of the format before PyTorch 1.6 have none and pass. A file that has passed is not read again while it stays the
+    same.
 
     Raises:
         InputError: naming ``source``, if it is damaged.
     """
     if not zipfile.is_zipfile(file):
+        return
+    known = isinstance(file, str) and _identity(file)
+    if known in _passed:
         return
     try:
         with zipfile.ZipFile(file) as archive:
@@ -123,6 +129,18 @@ def check_archive(file: str | IO[bytes], source: str) -> None:
         raise InputError(f'checkpoint {source} is damaged ({error})') from error
     if damaged is not None:
         raise InputError(f'checkpoint {source} is damaged: the checksum of {damaged} differs')
+    if known:
+        _passed.add(known)
+
+
+# What check_archive has read, so that choosing a checkpoint and loading it reads it once.
+_passed: set[tuple] = set()
+
+
+def _identity(file: str) -> tuple:
+    """Changes when the content of a file does."""
+    about = os.stat(file)
+    return about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
 
 
 def _load_downloaded(url: str, model_dir: str | None = None, **kwargs) -> dict:

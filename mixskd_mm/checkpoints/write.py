@@ -7,8 +7,10 @@ import errno
 import fcntl
 import glob
 import io
+import logging
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -85,6 +87,12 @@ def write_file(
             os.remove(partial)
 
 
+def check_other_file(out: str, source: str) -> None:
+    """Raise InputError if ``out``, which is to be written, is the file ``source`` that it is made from, by any name."""
+    if os.path.exists(out) and os.path.samefile(out, source):
+        raise InputError(f'{out} is the file {source} that it is made from: expected another one to write')
+
+
 def remove_unfinished(folder: str, prefix: str) -> None:
     """Remove what killed processes left of a file: what has its temporary name, but nobody's lock."""
     for path in glob.glob(os.path.join(glob.escape(folder), f'{glob.escape(prefix)}*{UNFINISHED}')):
@@ -131,9 +139,20 @@ def size(count: int) -> str:
 def naming_storage_errors(folder: str) -> Iterator[None]:
     """Around what writes into ``folder`` otherwise, such as logs: a full disk, no permission and the like are input errors.
 
+    They also end what logs; Python's logging would print their traceback for every line and go on.
+
     Raises:
         InputError: naming the file, or the folder if the system does not say which file it was.
     """
+    handle = logging.Handler.handleError
+
+    def raise_storage_errors(handler: logging.Handler, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
+            raise error
+        handle(handler, record)
+
+    logging.Handler.handleError = raise_storage_errors
     try:
         yield
     except OSError as error:
@@ -142,6 +161,8 @@ def naming_storage_errors(folder: str) -> Iterator[None]:
         # With a name, it may also be a file of the data.
         place = f'write to {folder}' if error.filename is None else f'read or write {error.filename}'
         raise InputError(f'cannot {place}: {error.strerror}{space(0, folder)}') from error
+    finally:
+        logging.Handler.handleError = handle
 
 
 def write_text(out: str, text: str) -> None:

@@ -11,10 +11,7 @@ from torch import nn
 
 from mixskd_mm.checkpoints.load import check_keys, check_values, shapes
 from mixskd_mm.checkpoints.parts import predicting_names, without_wrapper
-from mixskd_mm.errors import InputError
-
-# What a checkpoint must hold beside the weights to continue a training.
-TRAINING_STATE = ('meta', 'message_hub', 'optimizer')
+from mixskd_mm.checkpoints.structure import check_classes, check_training_state
 
 
 @HOOKS.register_module()
@@ -52,18 +49,15 @@ class CheckpointKeysHook(Hook):
         }
         found = shapes(tensors)
         source = source_of(runner)
+        check_classes(checkpoint, source)
         check_values({name: value for name, value in tensors.items() if name in needed}, source)
         if self.partial_start and training(runner) and not runner._resume:
             fitting = sum(found.get(name) == shape for name, shape in needed.items())
             runner.logger.info(f'{source} fits {fitting} of the {len(needed)} tensors of {type(model).__name__}')
             return
         check_keys(needed, found, source, model=type(model).__name__)
-        lacking = [part for part in TRAINING_STATE if part not in checkpoint]
-        if runner._resume and lacking:
-            raise InputError(
-                f'{source} has no {", ".join(lacking)}: expected one that training wrote, to resume; load_from starts anew '
-                'with its weights'
-            )
+        if runner._resume:
+            check_training_state(checkpoint, source)
 
 
 def unwrap(model: nn.Module) -> nn.Module:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
+
 import numpy as np
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.registry import FUNCTIONS, HOOKS
 from mmengine.runner import IterBasedTrainLoop, set_random_seed
+from torch.utils.data import get_worker_info
 
 from .finite_checkpoint import checkpoint_is_due
 from .mid_epoch import MidEpochTrainLoop, gather_random_states
@@ -24,7 +28,7 @@ class EpochSeedHook(Hook):
     mmengine seeds workers itself otherwise, with the same numbers in each epoch.
 
     A training that counts iterations, as of a segmenter, is seeded with the number of each iteration, so that dropout drops
-    the same in a resumed run.
+    the same in a resumed run; workers seed themselves with the number of each batch (:class:`BatchSeeds`).
 
     A checkpoint from the middle of an epoch keeps the states of the generators, for :class:`MidEpochTrainLoop`.
     """
@@ -33,13 +37,22 @@ class EpochSeedHook(Hook):
     priority = 'HIGHEST'
 
     def before_train_epoch(self, runner) -> None:
-        seed_with(runner.seed, runner.epoch)
-
-    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
-        if isinstance(runner.train_loop, IterBasedTrainLoop):
-            seed_with(runner.seed, runner.iter)
+        if not isinstance(runner.train_loop, IterBasedTrainLoop):
+            seed_with(runner.seed, runner.epoch)
+            return
+        seed_with(runner.seed, runner.iter)
+        loader = runner.train_dataloader
+        # A sampler that does not skip gives all batches again, and all but the new ones are thrown away.
+        first = runner.iter if hasattr(loader.sampler, 'skip') else 0
+        self._batch_seeds = BatchSeeds(runner.seed, get_rank(), first, loader.worker_init_fn)
+        if loader.num_workers > 0:
+            loader.worker_init_fn = self._batch_seeds
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
+        if isinstance(runner.train_loop, IterBasedTrainLoop):
+            # Here and not before the iteration: without workers its batch is loaded in between.
+            seed_with(runner.seed, runner.iter + 1)
+            self._batch_seeds.first = runner.iter + 1
         # Here, where all ranks are: a checkpoint is written by the first alone.
         if isinstance(runner.train_loop, MidEpochTrainLoop) and checkpoint_is_due(runner):
             runner.train_loop.random_states = gather_random_states()
@@ -54,10 +67,42 @@ class EpochSeedHook(Hook):
             runner.train_loop.random_states = checkpoint.get('random_states')
 
 
-def seed_with(seed: int, number: int) -> None:
-    """Seed Python, NumPy and PyTorch with (``seed``, rank, ``number``)."""
-    sequence = np.random.SeedSequence([seed, get_rank(), number])
+def seed_with(seed: int, number: int, rank: int | None = None) -> None:
+    """Seed Python, NumPy and PyTorch with (``seed``, rank, ``number``); by default with this process's rank."""
+    sequence = np.random.SeedSequence([seed, get_rank() if rank is None else rank, number])
     set_random_seed(int(sequence.generate_state(1)[0]))
+
+
+class BatchSeeds:
+    """A worker_init_fn with which workers seed themselves before each batch, with (seed of the run, rank, batch).
+
+    What a batch draws then depends on its number alone, not on the worker or on where the run began.
+
+    Args:
+        seed (int): Of the run.
+        rank (int): Of the process that the loader serves.
+        first (int): Number of the first batch that workers which start now will load.
+        worker_init_fn (Callable, optional): Called first. Defaults to None.
+    """
+
+    def __init__(self, seed: int, rank: int, first: int, worker_init_fn: Callable[[int], None] | None = None) -> None:
+        self.seed, self.rank, self.first, self.worker_init_fn = seed, rank, first, worker_init_fn
+
+    def __call__(self, worker_id: int) -> None:
+        if self.worker_init_fn is not None:
+            self.worker_init_fn(worker_id)
+        worker = get_worker_info()
+        dataset = worker.dataset
+        load = getattr(dataset, '__getitems__', None) or (lambda indices: [dataset[index] for index in indices])
+        # The loader hands batches to its workers in turn.
+        numbers = itertools.count(self.first + worker_id, worker.num_workers)
+
+        def seeded_items(indices: list[int]) -> list:
+            seed_with(self.seed, next(numbers), self.rank)
+            return load(indices)
+
+        # What a loader asks for a batch, if a data set has it.
+        dataset.__getitems__ = seeded_items
 
 
 @FUNCTIONS.register_module()

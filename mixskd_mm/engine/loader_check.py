@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 from functools import partial
 
 from mmengine.dist import all_gather_object
@@ -53,10 +55,19 @@ def check_equal_lengths(lengths: list[int]) -> None:
 
 
 def survive_sigterm(worker_id: int, worker_init_fn=None) -> None:
-    """A worker_init_fn that lets a worker live through one SIGTERM, then calls another ``worker_init_fn``.
+    """A worker_init_fn that lets a worker live through a SIGTERM that its loader did not send, then calls another one.
 
     Schedulers send the signal to all processes of a job, and a training that is to save a checkpoint needs its workers.
+    Where the system does not tell who sent a signal (macOS, Windows), workers end as ever.
     """
-    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    if hasattr(signal, 'sigwaitinfo'):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_with_the_loader, daemon=True).start()
     if worker_init_fn is not None:
         worker_init_fn(worker_id)
+
+
+def _end_with_the_loader() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)

@@ -50,7 +50,7 @@ class ResumeCheckHook(Hook):
         if not (training(runner) and runner._resume):
             return
         source = source_of(runner)
-        self.compare_settings(runner, checkpoint['meta'], source)
+        self.compare_settings(runner, checkpoint, source)
         if isinstance(runner.train_loop, EpochBasedTrainLoop):
             self.compare_epochs(runner, checkpoint, source)
         if not isinstance(runner.param_schedulers, list) or 'param_groups' not in checkpoint['optimizer']:
@@ -60,20 +60,24 @@ class ResumeCheckHook(Hook):
         # Where the config gives no end, mmengine takes that of the training, which may be longer now.
         if self.reset or saved_ends != [scheduler.end for scheduler in runner.param_schedulers]:
             continue_schedule(runner, checkpoint)
+        if 'optim_wrapper' in self.reset:
+            checkpoint['optimizer'].pop('loss_scaler', None)
         if self.reset:
             runner.logger.info(f'From the config, not from {source}: {", ".join(self.reset)}')
 
-    def compare_settings(self, runner, meta: dict, source: str) -> None:
+    def compare_settings(self, runner, checkpoint: dict, source: str) -> None:
         """Refuse what would not be applied, log what is."""
-        changes = []
-        if isinstance(meta.get('cfg'), str):
+        meta, changes = checkpoint['meta'], []
+        if 'cfg' in meta:
             changes = differences(literal_config(meta['cfg']), runner.cfg.to_dict())
+        else:
+            runner.logger.warning(f'{source} does not say what it was trained with: settings are not compared')
         if meta.get('world_size', get_world_size()) != get_world_size():
             changes.append(('number of processes', meta['world_size'], get_world_size()))
         applied = []
         for path, old, new in changes:
             kept = section_to_reset(path)
-            if kept is None:
+            if kept is None or (kept == 'optim_wrapper.loss_scale' and not both_scale(runner, checkpoint)):
                 applied.append((path, old, new))
             elif KEPT[kept] not in self.reset:
                 way = f', or --reset {KEPT[kept]} to change it' if KEPT[kept] else ''
@@ -115,6 +119,11 @@ class ResumeCheckHook(Hook):
                 f'{where}, by {len(states)} processes: expected the same batch, number of processes and images until the '
                 'epoch ends'
             )
+
+
+def both_scale(runner, checkpoint: dict) -> bool:
+    """Whether losses were scaled for half precision before, and are now: the checkpoint's scale then wins."""
+    return 'loss_scaler' in checkpoint['optimizer'] and hasattr(runner.optim_wrapper, 'loss_scaler')
 
 
 def continue_schedule(runner, checkpoint: dict) -> None:

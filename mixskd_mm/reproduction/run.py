@@ -10,7 +10,7 @@ from mmengine.runner import CheckpointLoader
 
 from mixskd_mm.checkpoints.write import write_text
 from mixskd_mm.configs import read_config
-from mixskd_mm.errors import InputError
+from mixskd_mm.errors import InputError, last_line
 from mixskd_mm.locks import locked
 from mixskd_mm.tool_runs import last_checkpoint, run_tool
 
@@ -41,9 +41,12 @@ def load_result(file: Path) -> dict | None:
     if not file.is_file():
         return None
     try:
-        return json.loads(file.read_text())
-    except ValueError as error:
-        raise InputError(f'{file} is damaged ({error}): remove it to test again') from error
+        result = json.loads(file.read_text())
+        if not all(isinstance(value, int | float) for value in result['metrics'].values()):
+            raise ValueError('metrics that are no numbers')
+        return result
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f'{file} is no result of a run ({last_line(error)}): remove it to test again') from error
 
 
 def check_same_run(job: Job, cfg: Config, runs: Path) -> None:
@@ -70,8 +73,7 @@ def run_job(job: Job, root: Path, runs: Path, gpus: int) -> dict:
         dict: ``metrics`` (all that the test reports), ``seed``, ``gpus``, and ``code``: what trained the checkpoint.
 
     Raises:
-        InputError: if the folder holds a run with other settings, or another process is at it.
-        RuntimeError: with the end of the log, if a tool fails.
+        InputError: if the folder holds a run with other settings, if another process is at it, or if a tool fails.
     """
     folder, config = runs / job.folder, runs / job.config_file
     cfg = job.config(root / 'configs', runs)

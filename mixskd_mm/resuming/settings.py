@@ -32,6 +32,7 @@ HARMLESS = (
 KEPT = {
     'optim_wrapper.optimizer': 'optim_wrapper',
     'optim_wrapper.paramwise_cfg': 'optim_wrapper',
+    'optim_wrapper.loss_scale': 'optim_wrapper',
     'auto_scale_lr': 'optim_wrapper',
     'param_scheduler': 'param_scheduler',
     'train_dataloader.batch_size': 'param_scheduler',

@@ -29,6 +29,9 @@ def describe_argument(error: BaseException, config: Mapping) -> str | None:
     The exceptions are those with which Python and the registries refuse a call, and this package's own.
     """
     part = getattr(error, 'config', None)
+    if part is None and isinstance(error, ImportError):
+        # Of a package that is imported when it is used first.
+        part = next(parts_on_traceback(error), None)
     path = locate(config, part) if part is not None else None
     if path is None:
         return None
@@ -45,6 +48,8 @@ def describe_argument(error: BaseException, config: Mapping) -> str | None:
         )
     if isinstance(error, KeyError) and 'registry. Please check' in message:
         return unknown_type(path, kind)
+    if isinstance(error, ImportError):
+        return f'{dotted((*path, "type"))}={kind!r} lacks a package that it needs: {last_line(error)}'
     unexpected = re.search(r"unexpected keyword argument '(\w+)'", message)
     if unexpected and unexpected[1] in part:
         key = unexpected[1]
@@ -67,6 +72,8 @@ def describe_failure(error: BaseException, config: Mapping) -> str | None:
     part = getattr(error, 'config', None) or next(parts_on_traceback(error), None)
     path = locate(config, part) if part is not None else None
     reason = f'{type(error).__name__}: {shorten(str(error))}'
+    if (file := file_on_traceback(error)) is not None:
+        reason += f', reading {file}'
     if path is None:
         quoted = [(inner, value) for inner, value in mentioned(config, str(error)) if len(inner) <= 3]
         named = [f'{dotted(inner)}={shown(value)}' for inner, value in quoted[:3]]
@@ -110,6 +117,18 @@ def parts_on_traceback(error: BaseException) -> Iterator[Mapping]:
         config = config_of(frame.f_locals.get('self'))
         if config is not None:
             yield config
+
+
+def file_on_traceback(error: BaseException) -> str | None:
+    """The file that what was being built from a config was reading when it raised ``error``, such as annotations."""
+    for frame in reversed([frame for frame, _ in traceback.walk_tb(error.__traceback__)]):
+        if frame.f_code.co_name == 'build_and_remember':
+            break
+        values = [*frame.f_locals.values(), *getattr(frame.f_locals.get('self'), '__dict__', {}).values()]
+        for value in values:
+            if isinstance(value, str) and os.path.isfile(value):
+                return value
+    return None
 
 
 def mentioned(part: Mapping, message: str) -> list[tuple[Path, object]]:

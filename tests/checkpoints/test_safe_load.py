@@ -341,10 +341,34 @@ def test_a_state_dict_is_a_dict(tmp_path):
         load_local_checkpoint(str(tmp_path / 'odd.pth'))
 
 
+def test_names_of_tensors_are_text(tmp_path):
+    torch.save({'state_dict': {1: torch.ones(1)}}, tmp_path / 'a.pth')
+    with pytest.raises(InputError, match=r'a\.pth has a tensor named 1: expected names'):
+        load_local_checkpoint(str(tmp_path / 'a.pth'))
+
+
+def test_a_folder_cannot_be_read(tmp_path):
+    with pytest.raises(InputError, match=f'^checkpoint {tmp_path} cannot be read: Is a directory$'):
+        load_local_checkpoint(str(tmp_path))
+
+
+def test_checksums_are_compared_once_while_the_file_stays_the_same(tmp_path, monkeypatch):
+    path = tmp_path / 'a.pth'
+    torch.save({'state_dict': {'w': torch.ones(1)}}, path)
+    read = []
+    testzip = zipfile.ZipFile.testzip
+    monkeypatch.setattr(zipfile.ZipFile, 'testzip', lambda self: read.append(self.filename) or testzip(self))
+    for _ in range(2):
+        load_local_checkpoint(str(path))
+    assert read == [str(path)]
+    torch.save({'state_dict': {'w': torch.ones(2)}}, path)
+    assert load_local_checkpoint(str(path))['state_dict']['w'].shape == (2,)
+    assert read == [str(path)] * 2
+
+
 def test_a_missing_file_is_named(tmp_path):
-    for path in (tmp_path / 'nosuch.pth', tmp_path):
-        with pytest.raises(InputError, match=f'^checkpoint {path} does not exist$'):
-            load_local_checkpoint(str(path))
+    with pytest.raises(InputError, match=f'^checkpoint {tmp_path}/nosuch.pth does not exist$'):
+        load_local_checkpoint(str(tmp_path / 'nosuch.pth'))
 
 
 def test_a_download_that_fails_is_reported_as_such(tmp_path, url_of):

@@ -1,4 +1,5 @@
 import errno
+import logging
 import os
 import signal
 import subprocess
@@ -14,7 +15,15 @@ from matplotlib.figure import Figure
 from mmengine.fileio import get_file_backend
 
 from mixskd_mm.checkpoints import write
-from mixskd_mm.checkpoints.write import as_bytes, write_figure, write_file, write_image, write_text
+from mixskd_mm.checkpoints.write import (
+    as_bytes,
+    check_other_file,
+    naming_storage_errors,
+    write_figure,
+    write_file,
+    write_image,
+    write_text,
+)
 from mixskd_mm.errors import InputError
 
 
@@ -175,3 +184,28 @@ def test_mmengine_writes_its_files_so(tmp_path, monkeypatch):
     tiny.train(tiny.make_config(tmp_path / 'run', {'train_cfg.max_epochs': 1}))
     assert written[:2] == [('a', b'1'), ('b', 'ä'.encode())]
     assert 'epoch_1.pth' in [name for name, _ in written]
+
+
+def test_what_a_file_is_made_from_is_not_overwritten(tmp_path):
+    (tmp_path / 'a.pth').write_bytes(b'weights')
+    (tmp_path / 'link.pth').symlink_to(tmp_path / 'a.pth')
+    check_other_file(str(tmp_path / 'b.pth'), str(tmp_path / 'a.pth'))
+    for out in ('a.pth', 'link.pth'):
+        with pytest.raises(InputError, match=rf'{out} is the file .*/a\.pth that it is made from: expected another'):
+            check_other_file(str(tmp_path / out), str(tmp_path / 'a.pth'))
+
+
+def test_a_log_on_a_full_disk_ends_the_run_in_one_line(tmp_path, capsys):
+    class Full(logging.StreamHandler):
+        def emit(self, record):
+            try:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                self.handleError(record)
+
+    logger = logging.Logger('full')
+    logger.addHandler(Full())
+    full = pytest.raises(InputError, match=f'^cannot write to {tmp_path}: No space left on device')
+    with full, naming_storage_errors(str(tmp_path)):
+        logger.warning('loss: 1')
+    assert capsys.readouterr().err == ''

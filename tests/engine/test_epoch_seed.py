@@ -10,8 +10,10 @@ from mmcv.transforms import BaseTransform
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from mmpretrain.registry import TRANSFORMS
+from torch.utils.data import DataLoader, Dataset
 
 from mixskd_mm.engine import EpochSeedHook, epoch_seed
+from mixskd_mm.engine.epoch_seed import BatchSeeds, seed_with
 
 
 def draws():
@@ -20,7 +22,7 @@ def draws():
 
 def draws_at_start_of(seed, rank, epoch, monkeypatch):
     monkeypatch.setattr(epoch_seed, 'get_rank', lambda: rank)
-    EpochSeedHook().before_train_epoch(SimpleNamespace(seed=seed, epoch=epoch))
+    EpochSeedHook().before_train_epoch(SimpleNamespace(seed=seed, epoch=epoch, train_loop=None))
     return draws()
 
 
@@ -103,17 +105,51 @@ def test_another_seed_augments_differently(seen, tmp_path):
 
 
 def test_each_iteration_of_a_training_that_counts_them_is_seeded_with_its_number():
-    def drawn(loop, iteration, seed=3):
-        runner = SimpleNamespace(seed=seed, epoch=0, iter=iteration, train_loop=loop.__new__(loop))
+    def drawn(loop, begin, seed=3):
+        loader = SimpleNamespace(sampler=None, num_workers=0, worker_init_fn=None)
+        runner = SimpleNamespace(seed=seed, epoch=0, iter=5, train_loop=loop.__new__(loop), train_dataloader=loader)
+        hook = EpochSeedHook()
         torch.manual_seed(0)
-        EpochSeedHook().before_train_iter(runner, 0)
+        hook.before_train_epoch(runner)
+        if not begin:
+            torch.manual_seed(0)
+            hook.after_train_iter(runner, 0)
         return torch.rand(3).tolist(), np.random.rand(), random.random()
 
-    first = drawn(IterBasedTrainLoop, 7)
-    assert drawn(IterBasedTrainLoop, 7) == first
-    different = [drawn(IterBasedTrainLoop, 8), drawn(IterBasedTrainLoop, 7, seed=4)]
+    # What comes after iteration 5 is what a run that is resumed at 5 begins with.
+    first = drawn(IterBasedTrainLoop, begin=False)
+    runner = SimpleNamespace(seed=3, iter=6)
+    seed_with(runner.seed, runner.iter)
+    assert (torch.rand(3).tolist(), np.random.rand(), random.random()) == first
+    different = [drawn(IterBasedTrainLoop, begin=True), drawn(IterBasedTrainLoop, begin=False, seed=4)]
     assert all(one[0] != first[0] and one[1:] != first[1:] for one in different)
     # Epochs are seeded once.
     torch.manual_seed(0)
     unseeded = torch.rand(3).tolist()
-    assert drawn(EpochBasedTrainLoop, 7)[0] == unseeded
+    assert drawn(EpochBasedTrainLoop, begin=False)[0] == unseeded
+
+
+class Draws(Dataset):
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, index):
+        return index, random.random(), np.random.rand(), torch.rand(()).item()
+
+
+@pytest.mark.parametrize('workers', [1, 2, 3])
+def test_what_a_batch_draws_depends_on_its_number_alone(workers):
+    def batches(first, count):
+        seeds = BatchSeeds(3, 0, first)
+        loader = DataLoader(
+            Draws(), batch_size=2, sampler=range(2 * first, 12), num_workers=workers, worker_init_fn=seeds
+        )
+        return [tuple(torch.stack(batch).flatten().tolist()) for batch in itertools.islice(loader, count)]
+
+    expected = []
+    for number in range(6):
+        seed_with(3, number, rank=0)
+        rows = torch.tensor([Draws()[2 * number + i] for i in range(2)], dtype=torch.float64)
+        expected.append(pytest.approx(rows.T.flatten().tolist()))
+    assert batches(0, 6) == expected
+    assert batches(4, 2) == expected[4:]

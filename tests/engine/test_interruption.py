@@ -6,6 +6,7 @@ import signal
 
 import pytest
 import tiny
+import torch
 from mmengine.hooks import Hook
 
 from mixskd_mm.resuming.find import latest_checkpoint
@@ -34,9 +35,9 @@ class Validations(Hook):
         self.at.append(runner.iter)
 
 
-def stop(work_dir, hook, options=None):
+def stop(work_dir, hook, options=None, make_config=tiny.make_config):
     with pytest.raises(SystemExit) as exit:
-        tiny.train(tiny.make_config(work_dir, options), hook)
+        tiny.train(make_config(work_dir, options), hook)
     assert exit.value.code == 143
     del exit
     # The loader and its workers, which the traceback held.
@@ -91,6 +92,34 @@ def test_sigterm_saves_after_the_iteration_and_the_run_continues_to_the_bit(
     assert sorted(path.name for path in tmp_path.glob('*.pth')) == ['epoch_1.pth', 'epoch_2.pth']
     resumed = tiny.load(tmp_path / 'epoch_2.pth')
     assert_equal(whole[workers], resumed)
+
+
+def counting(work_dir, options):
+    """A config of a training that counts iterations, not epochs."""
+    cfg = tiny.make_config(work_dir, options)
+    del cfg.train_cfg.max_epochs
+    return cfg
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_a_training_that_counts_iterations_continues_to_the_bit(tmp_path, workers, monkeypatch):
+    # Its loop keeps the workers until the garbage is collected, and that waits so many seconds for each.
+    monkeypatch.setattr(torch.utils.data._utils, 'MP_STATUS_CHECK_INTERVAL', 0.2)
+    options = {
+        'train_cfg.type': 'IterBasedTrainLoop',
+        'train_cfg.max_iters': 5,
+        'train_dataloader.sampler.type': 'InfiniteSampler',
+        'train_dataloader.num_workers': workers,
+        'default_hooks.checkpoint.by_epoch': False,
+        'default_hooks.checkpoint.interval': 100,
+        'param_scheduler': [],
+    }
+    tiny.train(counting(tmp_path / 'whole', options))
+    stop(tmp_path / 'run', Terminate('train', 3), options, counting)
+    latest, _ = latest_checkpoint(tmp_path / 'run')
+    tiny.train(counting(tmp_path / 'run', {**options, 'load_from': str(latest), 'resume': True}))
+    whole, resumed = (tiny.load(tmp_path / name / 'iter_5.pth') for name in ('whole', 'run'))
+    assert_equal(whole, resumed)
 
 
 def test_sigterm_in_a_validation_ends_there_and_the_resumed_run_validates_first(tmp_path):

@@ -1,10 +1,12 @@
 """Resuming with other settings: refused, applied after a reset, or said."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import tiny
 import torch
+from mmengine.config import Config
 
 from mixskd_mm.engine import ResumeCheckHook
 from mixskd_mm.errors import InputError
@@ -126,6 +128,42 @@ def test_what_applies_is_said(half, tmp_path):
 def test_the_same_settings_are_not_mentioned(half, tmp_path):
     resume(half, tmp_path)
     assert 'was trained with' not in tiny.log_text(tmp_path / 'run')
+
+
+def test_that_settings_cannot_be_compared_is_said(half, tmp_path):
+    checkpoint = tiny.load(half)
+    del checkpoint['meta']['cfg']
+    torch.save(checkpoint, tmp_path / 'half.pth')
+    resume(tmp_path / 'half.pth', tmp_path)
+    assert 'half.pth does not say what it was trained with: settings are not compared' in tiny.log_text(
+        tmp_path / 'run'
+    )
+
+
+class Scaled:
+    """An optimiser's wrapper that scales losses, as on a GPU."""
+
+    loss_scaler = None
+
+
+@pytest.mark.parametrize(
+    ('saved', 'wrapper', 'refused'), [(True, Scaled(), True), (False, Scaled(), False), (True, object(), False)]
+)
+def test_another_scale_of_losses_is_refused_where_the_checkpoints_would_win(saved, wrapper, refused):
+    checkpoint = dict(meta=dict(cfg="optim_wrapper = dict(loss_scale='dynamic')"), optimizer={})
+    if saved:
+        checkpoint['optimizer']['loss_scaler'] = {}
+    logger = SimpleNamespace(warning=lambda line: None)
+    cfg = Config(dict(optim_wrapper=dict(loss_scale=512.0)))
+    runner = SimpleNamespace(cfg=cfg, optim_wrapper=wrapper, logger=logger)
+    if not refused:
+        ResumeCheckHook().compare_settings(runner, checkpoint, 'a.pth')
+        return
+    with pytest.raises(
+        InputError, match=r'optim_wrapper\.loss_scale=dynamic, not 512\.0: expected the same, or --reset'
+    ):
+        ResumeCheckHook().compare_settings(runner, checkpoint, 'a.pth')
+    ResumeCheckHook(['optim_wrapper']).compare_settings(runner, checkpoint, 'a.pth')
 
 
 def test_another_number_of_processes_is_refused(half, tmp_path):

@@ -72,11 +72,13 @@ def test_a_cut_off_test_is_repeated_and_a_training_too_goes_on(tmp_path, tools):
     assert tools == ['train', 'train', 'test']
 
 
-def test_a_damaged_result_is_named(tmp_path, tools):
+@pytest.mark.parametrize(
+    'content', ['{"metrics": {"acc', '[]', '3', '{}', '{"metrics": [1]}', '{"metrics": {"accuracy/top1": "high"}}']
+)
+def test_a_result_that_is_none_is_named(tmp_path, tools, content):
     run_job(JOB, tiny.ROOT, tmp_path, gpus=1)
-    result = tmp_path / JOB.folder / 'result.json'
-    result.write_text(result.read_text()[:20])
-    with pytest.raises(InputError, match=r'result\.json is damaged .*: remove it to test again'):
+    (tmp_path / JOB.folder / 'result.json').write_text(content)
+    with pytest.raises(InputError, match=r'result\.json is no result of a run \(.*\): remove it to test again'):
         read_result(JOB, tiny.ROOT, tmp_path)
 
 

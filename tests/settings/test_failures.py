@@ -1,8 +1,10 @@
 """What an exception out of a library says of the config that it was built from."""
 
+import sys
+
 import pytest
 import torch
-from mmengine.registry import MODELS, TRANSFORMS, Registry
+from mmengine.registry import DATASETS, MODELS, TRANSFORMS, VISBACKENDS, Registry
 
 from mixskd_mm.errors import InputError
 from mixskd_mm.settings import describe_argument, describe_failure, naming_settings, write_traceback
@@ -50,6 +52,29 @@ def test_a_missing_type_and_a_missing_argument_are_named():
     assert describe_argument(failure(config), config) == (
         'model.backbone.depth is missing: expected a value, since mmpretrain.ResNet_CIFAR needs it'
     )
+
+
+def test_a_package_that_is_missing_is_named_with_what_needs_it(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', None)
+    monkeypatch.setitem(sys.modules, 'tensorboardX', None)
+    config = dict(visualizer=dict(vis_backends=[dict(type='TensorboardVisBackend', save_dir=str(tmp_path))]))
+    with naming_settings():
+        backend = VISBACKENDS.build(config['visualizer']['vis_backends'][0])
+        with pytest.raises(ImportError) as raised:
+            backend.add_scalar('loss', 1.0)
+        line = describe_argument(raised.value, config)
+    assert line.startswith(
+        "visualizer.vis_backends.0.type='TensorboardVisBackend' lacks a package that it needs: Please"
+    )
+
+
+@pytest.mark.parametrize('content', ['0/a.png zero\n', '0/a.png\n'])
+def test_a_list_that_cannot_be_read_is_named(tmp_path, content):
+    (tmp_path / 'list.txt').write_text(content)
+    config = dict(dataset=dict(type='mmpretrain.CustomDataset', data_root=str(tmp_path), ann_file='list.txt'))
+    with naming_settings(), pytest.raises(ValueError) as raised:
+        DATASETS.build(config['dataset'])
+    assert f'reading {tmp_path}/list.txt)' in describe_failure(raised.value, config)
 
 
 def test_an_exception_while_running_names_the_innermost_part_that_was_built():

@@ -104,6 +104,7 @@ def main() -> None:
     run(OUT / 'scenes.log', 'tools/quickstart/make_scenes.py', str(OUT / 'scenes'))
 
     from mixskd_mm.cli import cores
+    from mixskd_mm.errors import InputError
 
     # The slowest first: the cores then stay busy to the end.
     runs = [(method, seed) for method in reversed(METHODS) for seed in SEEDS]
@@ -117,7 +118,7 @@ def main() -> None:
         try:
             accuracies = {method: [classifiers[method, seed].result() for seed in SEEDS] for method in METHODS}
             scores = {run: future.result() for run, future in tuned.items()}
-        except RuntimeError:
+        except InputError:
             pool.shutdown(cancel_futures=True)
             raise
 
@@ -154,5 +155,6 @@ def main() -> None:
 if __name__ == '__main__':
     try:
         main()
-    except RuntimeError as error:
-        sys.exit(str(error))
+    # InputError, whose import takes seconds.
+    except ValueError as error:
+        sys.exit(f'error: {error}')
