@@ -1,9 +1,10 @@
 # `make` lists the targets. `make env` is part of `quickstart`, `test`, `lint` and `format`, and does
-# nothing once .venv is ready.
+# nothing once .venv is ready. With STACK=original it is .venv-original, with the original OpenMMLab.
 PYTHON ?= python3
-export PYTHON
+STACK ?= forks
+export PYTHON STACK
 
-VENV_PYTHON := .venv/bin/python
+VENV_PYTHON := .venv$(patsubst -forks,,-$(STACK))/bin/python
 
 .DEFAULT_GOAL := help
 .PHONY: help env test quickstart lint format clean
@@ -11,7 +12,7 @@ VENV_PYTHON := .venv/bin/python
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-env: ## set up .venv: torch, mmcv's compiled operators, the libraries, this package (PYTHON=python3)
+env: ## set up .venv: torch, mmcv's compiled operators, the libraries, this package (PYTHON=python3 STACK=forks)
 	@bash tools/setup_env.sh
 
 test: lint ## lint, then run all tests: on the CPU, then those for a GPU if there is one
@@ -32,4 +33,4 @@ format: env ## let ruff format the source and fix what it can
 
 clean: ## remove build products and caches (.venv and work_dirs stay)
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
-	find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
+	find . -path './.venv*' -prune -o -name __pycache__ -type d -exec rm -rf {} +

@@ -1,6 +1,5 @@
 import functools
 import http.server
-import io
 import operator
 import os
 import pickle
@@ -8,6 +7,8 @@ import re
 import threading
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -25,7 +26,9 @@ from mixskd_mm.errors import InputError
 
 def load_fetched(file):
     """As mmengine reads a checkpoint from a store."""
-    return checkpoint_loaders._safe_torch_load(io.BytesIO(Path(file).read_bytes()))
+    store = SimpleNamespace(get=lambda address: Path(file).read_bytes())
+    with mock.patch.object(checkpoint_loaders, 'get_file_backend', lambda *args, **kwargs: store):
+        return CheckpointLoader.load_checkpoint('s3://bucket/checkpoint.pth')
 
 
 EMA = dict(type='EMAHook', momentum=0.1)
@@ -196,6 +199,10 @@ def url_of(tmp_path, monkeypatch):
 
 def test_downloaded_checkpoints_do_not_run_code(evil, mark, url_of):
     assert_refused(lambda: CheckpointLoader.load_checkpoint(url_of(evil)), mark, url_of(evil))
+
+
+def test_checkpoints_of_a_store_do_not_run_code(evil, mark):
+    assert_refused(lambda: load_fetched(evil), mark, '')
 
 
 def test_downloaded_checkpoints_load(tmp_path, url_of):
