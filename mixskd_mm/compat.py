@@ -50,15 +50,16 @@ FORKS = {
     'mmdet': Support('onedl-mmdetection', '3.5.1', '3.6', '3.5.1'),
     'mmseg': Support('onedl-mmsegmentation', '1.4.2', '1.5', '1.4.2'),
 }
+# Earlier mmdet and mmsegmentation refuse mmcv 2.1, the first that compiles for such a torch.
 ORIGINALS = {
     # torch has an allow-list for loading checkpoints without running code from them since 2.4.
     'torch': Support('torch', '2.4.0', '2.6', '2.4.1'),
     'torchvision': Support('torchvision', '0.19.0', '0.21', '0.19.1'),
     'mmengine': Support('mmengine', '0.10.0', '0.10.8', '0.10.7'),
-    'mmcv': Support('mmcv', '2.0.0', '2.3', '2.1.0', COMPILED),
-    'mmpretrain': Support('mmpretrain', '1.0.0', '1.3', '1.2.0'),
-    'mmdet': Support('mmdet', '3.0.0', '3.4', '3.3.0'),
-    'mmseg': Support('mmsegmentation', '1.0.0', '1.3', '1.2.2'),
+    'mmcv': Support('mmcv', '2.1.0', '2.3', '2.1.0', COMPILED),
+    'mmpretrain': Support('mmpretrain', '1.1.0', '1.3', '1.2.0'),
+    'mmdet': Support('mmdet', '3.2.0', '3.4', '3.3.0'),
+    'mmseg': Support('mmsegmentation', '1.2.0', '1.3', '1.2.2'),
 }
 OPTIONAL = ('mmdet', 'mmseg')
 # The same import packages with less in them, which is enough for pretraining.

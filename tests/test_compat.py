@@ -64,7 +64,7 @@ def distribution():
         ('forks', {'mmcv': '2.3.10'}),
         ('original', {}),
         ('original', {'torch': '2.5.1+cu121', 'torchvision': '0.20.1+cu121'}),
-        ('original', {'mmengine': '0.10.4', 'mmcv': '2.2.0', 'mmdet': '3.2.0'}),
+        ('original', {'mmengine': '0.10.4', 'mmcv': '2.2.0', 'mmpretrain': '1.1.1'}),
     ],
 )
 def test_supported_sets_pass(stack, changed):
@@ -113,7 +113,7 @@ def test_the_distributions_tell_which_versions_are_supported(monkeypatch, distri
             'original',
             'mmdet',
             '2.28.2',
-            'mixskd_mm supports mmdet >=3.0.0,<3.4 but found 2.28.2: pip install "mmdet==3.3.0"',
+            'mixskd_mm supports mmdet >=3.2.0,<3.4 but found 2.28.2: pip install "mmdet==3.3.0"',
         ),
         (
             'original',
@@ -256,6 +256,11 @@ def test_every_requirement_is_pinned_within_its_range(distribution, stack):
     for line in [*libraries, *distribution.extras_require['export'], *distribution.extras_require['dev']]:
         requirement = Requirement(line)
         assert requirement.specifier.contains(pins(stack)[requirement.name]), line
+
+
+def test_the_oldest_versions_are_pinned_to_be_tested():
+    oldest = pins('oldest')
+    assert all(oldest[support.distribution] == support.at_least for support in ORIGINALS.values())
 
 
 def test_the_tested_versions_are_the_pinned_ones():
