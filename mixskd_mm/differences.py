@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import ModuleType
 
 import numpy as np
 import torch
 from mmengine.runner import amp
 from mmengine.runner import checkpoint as checkpoint_loaders
+from mmengine.utils import digit_version
+
+from .errors import InputError
+
+# The compilers of torch 2.4 and 2.5 take each Mixture for another program, and update the statistics of a norm twice where
+# activations are recomputed.
+COMPILES = digit_version(torch.__version__) >= digit_version('2.11')
 
 # NumPy 2 renamed it; 1.26 has both names, the new one without content.
 numpy_core = np.core if np.__version__.startswith('1.') else np._core
@@ -64,6 +71,28 @@ def replace_mmengines_loaders(load_url: Callable, load: Callable) -> None:
     own = ModuleType('torch')
     own.__dict__.update(torch.__dict__, load=load)
     checkpoint_loaders.torch = own
+
+
+def check_compiler(setting: str) -> None:
+    """Refuse to compile the step of a method with a torch whose compiler does not keep what it promises.
+
+    Args:
+        setting: what asks for it, for the message.
+
+    Raises:
+        InputError: naming ``setting`` and this torch.
+    """
+    if not COMPILES:
+        raise InputError(
+            f'{setting}: torch {torch.__version__} compiles each step of a method anew, expected torch >= 2.11 '
+            '(docs/install.md: the forks) or none of it'
+        )
+
+
+def recompile_limit(number: int) -> AbstractContextManager:
+    """Let a function be compiled up to ``number`` times."""
+    options = torch._dynamo.config
+    return options.patch(**{'recompile_limit' if hasattr(options, 'recompile_limit') else 'cache_size_limit': number})
 
 
 def keep_version_checks_out_of_graphs() -> None:
