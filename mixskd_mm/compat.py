@@ -50,7 +50,7 @@ FORKS = {
     'mmdet': Support('onedl-mmdetection', '3.5.1', '3.6', '3.5.1'),
     'mmseg': Support('onedl-mmsegmentation', '1.4.2', '1.5', '1.4.2'),
 }
-# Earlier mmdet and mmsegmentation refuse mmcv 2.1, the first that compiles for such a torch.
+# Earlier mmdet and mmsegmentation refuse mmcv 2.1.
 ORIGINALS = {
     # torch has an allow-list for loading checkpoints without running code from them since 2.4.
     'torch': Support('torch', '2.4.0', '2.6', '2.4.1'),
@@ -61,17 +61,19 @@ ORIGINALS = {
     'mmdet': Support('mmdet', '3.2.0', '3.4', '3.3.0'),
     'mmseg': Support('mmsegmentation', '1.2.0', '1.3', '1.2.2'),
 }
+OPENMMLAB = ('mmengine', 'mmcv', 'mmpretrain', 'mmdet', 'mmseg')
 OPTIONAL = ('mmdet', 'mmseg')
-# The same import packages with less in them, which is enough for pretraining.
-LITE = ('mmengine-lite', 'mmcv-lite')
 
 
 def supported() -> dict[str, Support]:
-    """The table for this environment: ORIGINALS if it has the originals and none of the forks, else FORKS."""
-    if any(_has(support.distribution) for module, support in FORKS.items() if 'torch' not in module):
-        return FORKS
-    originals = [support.distribution for module, support in ORIGINALS.items() if 'torch' not in module]
-    return ORIGINALS if any(map(_has, (*originals, *LITE))) else FORKS
+    """The table for this environment: that of the first library installed, and FORKS if none is or both are."""
+    for module in OPENMMLAB:
+        if _has(FORKS[module].distribution):
+            return FORKS
+        # mmengine-lite and mmcv-lite have less in them, which is enough for pretraining.
+        if _has(ORIGINALS[module].distribution) or _has(f'{module}-lite'):
+            return ORIGINALS
+    return FORKS
 
 
 def unsupported(found: dict[str, str | None], table: dict[str, Support]) -> str | None:
@@ -134,7 +136,7 @@ def _has(distribution: str) -> bool:
 
 def _described(module: str, table: dict[str, Support]) -> str:
     """The library and its range, and beside which libraries where that is not the newest."""
-    beside = ' beside the original mmengine' if table is ORIGINALS and 'torch' in module else ''
+    beside = ' beside the original mmengine' if table is ORIGINALS and module not in OPENMMLAB else ''
     return f'{module} {table[module].range}{beside}'
 
 

@@ -29,11 +29,11 @@ def safe_globals(allowed: Iterable) -> Iterator[None]:
     Args:
         allowed: types and functions, or tuples of one and the name that it has in the file, as ``module.name``.
     """
-    if hasattr(torch.serialization, 'safe_globals'):
+    if digit_version(torch.__version__) >= digit_version('2.6'):
         with torch.serialization.safe_globals(list(allowed)):
             yield
         return
-    # torch 2.4 takes no tuples and has no context; bytes, of which NumPy makes arrays, are not allowed there yet.
+    # No tuples yet; and torch 2.4 has no such context, nor does it allow the bytes of which NumPy makes arrays.
     before = list(torch.serialization.get_safe_globals())
     torch.serialization.add_safe_globals([encode, *(named(*a) if isinstance(a, tuple) else a for a in allowed)])
     try:
@@ -52,7 +52,7 @@ encode.__module__ = '_codecs'
 
 
 def named(function: Callable, path: str) -> Callable:
-    """``function`` under the name ``module.name``, by which torch 2.4 looks it up."""
+    """``function`` under the name ``module.name``, by which torch before 2.6 looks it up."""
 
     def call(*args):
         return function(*args)

@@ -84,7 +84,9 @@ def test_the_installed_set_passes():
         (['torch', 'mmengine', 'mmcv'], ORIGINALS),
         (['torch', 'mmengine-lite'], ORIGINALS),
         (['torch', 'mmcv-lite'], ORIGINALS),
-        # The files of the last one installed are there: the versions tell.
+        (['mmpretrain'], ORIGINALS),
+        (['mmengine', 'mmcv', 'onedl-mmsegmentation'], ORIGINALS),
+        # The files of the one that was installed last are there: the versions tell.
         (['mmengine', 'onedl-mmengine'], FORKS),
     ],
 )
