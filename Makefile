@@ -5,9 +5,11 @@ STACK ?= forks
 export PYTHON STACK
 
 VENV_PYTHON := .venv$(patsubst -forks,,-$(STACK))/bin/python
+DIFFERENCES := $(addprefix tests/, test_compat.py test_configs.py checkpoints/test_safe_load.py configs/test_downstream.py \
+	segmentation test_training.py test_downstream_training.py tools/test_distributed.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help env test quickstart lint format clean
+.PHONY: help env test differences quickstart lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +20,9 @@ env: ## set up .venv: torch, mmcv's compiled operators, the libraries, this pack
 test: lint ## lint, then run all tests: on the CPU, then those for a GPU if there is one
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(VENV_PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile
 	@if nvidia-smi > /dev/null 2>&1; then $(VENV_PYTHON) -m pytest -m gpu; fi
+
+differences: env ## test where sets of libraries differ: imports, loading, configs, one training of each kind (STACK=original)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(VENV_PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile $(DIFFERENCES)
 
 quickstart: env ## train baseline, Mixup and MixSKD on handwritten digits and compare them
 	@$(VENV_PYTHON) tools/quickstart/run.py

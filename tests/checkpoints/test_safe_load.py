@@ -256,6 +256,21 @@ def test_a_runners_checkpoint_loads_whole(real):
     assert tiny.history(loaded, 'lam') == tiny.history(expected, 'lam')
 
 
+@pytest.mark.parametrize('name', ['numpy.core', 'numpy._core'])
+def test_the_log_of_a_run_with_another_numpy_loads(real, tmp_path, name):
+    """NumPy 2 writes its arrays by another name than NumPy 1; each reads both."""
+    with zipfile.ZipFile(real) as archive, zipfile.ZipFile(tmp_path / 'epoch_1.pth', 'w') as renamed:
+        for record in archive.infolist():
+            content = archive.read(record)
+            if record.filename.endswith('/data.pkl'):
+                content, count = re.subn(rb'cnumpy\._?core\.multiarray\n', f'c{name}.multiarray\n'.encode(), content)
+                assert count
+            renamed.writestr(record.filename, content)
+    assert tiny.history(load_local_checkpoint(str(tmp_path / 'epoch_1.pth')), 'lam') == tiny.history(
+        tiny.load(real), 'lam'
+    )
+
+
 def test_plain_weights_load(tmp_path):
     torch.save({'w': torch.eye(2), 'n': torch.tensor(3)}, tmp_path / 'weights.pth')
     assert load_local_checkpoint(str(tmp_path / 'weights.pth'))['w'].tolist() == [[1, 0], [0, 1]]
