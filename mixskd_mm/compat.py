@@ -143,7 +143,11 @@ def _described(module: str, table: dict[str, Support]) -> str:
 def _import_version(module: str, table: dict[str, Support]) -> str | None:
     to_install = module
     try:
-        return str(import_module(module).__version__)
+        library = import_module(module)
+        if module == 'mmdet':
+            # Missed otherwise only by the parts of a detector that need them.
+            import_module('mmcv.ops')
+        return str(library.__version__)
     except ModuleNotFoundError as error:
         if error.name == module:
             return None
