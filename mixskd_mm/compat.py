@@ -50,7 +50,7 @@ FORKS = {
     'mmdet': Support('onedl-mmdetection', '3.5.1', '3.6', '3.5.1'),
     'mmseg': Support('onedl-mmsegmentation', '1.4.2', '1.5', '1.4.2'),
 }
-# Earlier mmdet and mmsegmentation refuse mmcv 2.1.
+# mmdet before 3.2 and mmsegmentation before 1.2 refuse mmcv 2.1; a file is missing in mmsegmentation 1.2.0.
 ORIGINALS = {
     # torch has an allow-list for loading checkpoints without running code from them since 2.4.
     'torch': Support('torch', '2.4.0', '2.6', '2.4.1'),
@@ -59,7 +59,7 @@ ORIGINALS = {
     'mmcv': Support('mmcv', '2.1.0', '2.3', '2.1.0', COMPILED),
     'mmpretrain': Support('mmpretrain', '1.1.0', '1.3', '1.2.0'),
     'mmdet': Support('mmdet', '3.2.0', '3.4', '3.3.0'),
-    'mmseg': Support('mmsegmentation', '1.2.0', '1.3', '1.2.2'),
+    'mmseg': Support('mmsegmentation', '1.2.1', '1.3', '1.2.2'),
 }
 OPENMMLAB = ('mmengine', 'mmcv', 'mmpretrain', 'mmdet', 'mmseg')
 OPTIONAL = ('mmdet', 'mmseg')
