@@ -6,7 +6,8 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
-SUPPORTED = run_path(str(ROOT / 'mixskd_mm' / 'compat.py'))['SUPPORTED']
+FORKS = run_path(str(ROOT / 'mixskd_mm' / 'compat.py'))['FORKS']
+PRETRAINING = ('torch', 'torchvision', 'mmengine', 'mmcv', 'mmpretrain')
 MIM_ENTRIES = ('configs', 'tools')
 NOT_FOR_MIM = shutil.ignore_patterns('__pycache__', 'setup_env.sh')
 
@@ -39,8 +40,8 @@ class BuildWithMim(build_py):
         return super().get_outputs(include_bytecode) + [str(path) for path in mim.rglob('*') if path.is_file()]
 
 
-def requirements(*modules):
-    return [SUPPORTED[module].requirement for module in modules]
+def forks(*modules):
+    return [FORKS[module].requirement for module in (*PRETRAINING, *modules)]
 
 
 setup(
@@ -56,21 +57,20 @@ setup(
     classifiers=[
         'Development Status :: 4 - Beta',
         'Intended Audience :: Science/Research',
+        'Programming Language :: Python :: 3.10',
         'Programming Language :: Python :: 3.11',
         'Programming Language :: Python :: 3.12',
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
     packages=find_packages(include=['mixskd_mm', 'mixskd_mm.*']),
-    python_requires='>=3.11,<3.13',
-    install_requires=[
-        *requirements('torch', 'torchvision', 'mmengine', 'mmcv', 'mmpretrain'),
-        'numpy>=2.2,<3',
-    ],
+    python_requires='>=3.10,<3.13',
+    # Two sets of distributions serve, and a requirement cannot say "either": the import checks what is there.
+    install_requires=[],
     extras_require={
-        'detection': requirements('mmdet'),
-        'segmentation': requirements('mmseg'),
+        'detection': forks('mmdet'),
+        'segmentation': forks('mmseg'),
         'export': EXPORT,
-        'all': [*requirements('mmdet', 'mmseg'), *EXPORT],
+        'all': [*forks('mmdet', 'mmseg'), *EXPORT],
         'dev': ['pytest', 'pytest-xdist', 'scikit-learn', 'ruff', 'codespell', 'pre-commit'],
     },
     cmdclass={'build_py': BuildWithMim},

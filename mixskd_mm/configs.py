@@ -8,14 +8,12 @@ import os
 import tempfile
 from collections.abc import Mapping
 from datetime import timedelta
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
 
-from mixskd_mm.compat import OPTIONAL, SUPPORTED, check_versions
+from mixskd_mm.compat import OPTIONAL, import_library
 from mixskd_mm.errors import InputError, last_line
 from mixskd_mm.settings.keys import check_new_keys
 
@@ -47,11 +45,10 @@ def read_config(path: str, baseline: str | None = None) -> Config:
         raise InputError(f'config {path} is based on a library that is missing: {last_line(error)}') from error
     scope = cfg.get('default_scope')
     if scope in OPTIONAL:
-        if find_spec(scope) is None:
-            raise InputError(f'config {path} needs {scope}: {SUPPORTED[scope].install_command}')
-        # Now that it is needed, its version counts.
-        import_module(scope)
-        check_versions()
+        try:
+            import_library(scope)
+        except ImportError as error:
+            raise InputError(f'config {path} needs {scope}: {error}') from error
     return cfg
 
 

@@ -15,6 +15,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
 import mixskd_mm  # noqa: F401  (registers everything)
+from mixskd_mm.differences import COMPILES
 
 
 def pytest_configure(config):
@@ -28,10 +29,15 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
+    reasons = {}
     if not torch.cuda.is_available():
-        for item in items:
-            if item.get_closest_marker('gpu'):
-                item.add_marker(pytest.mark.skip(reason='needs a CUDA device: pytest -m gpu'))
+        reasons['gpu'] = 'needs a CUDA device: pytest -m gpu'
+    if not COMPILES:
+        reasons['compiles'] = f'torch {torch.__version__} does not compile the steps of the methods'
+    for item in items:
+        for marker, reason in reasons.items():
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(autouse=True)

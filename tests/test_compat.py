@@ -2,6 +2,7 @@ import re
 import subprocess
 import sys
 from distutils.core import run_setup
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,11 +10,41 @@ import pytest
 from packaging.requirements import Requirement
 
 from mixskd_mm import compat
-from mixskd_mm.compat import OPTIONAL, SUPPORTED, check_versions, unsupported
+from mixskd_mm.compat import (
+    FORKS,
+    OPTIONAL,
+    ORIGINALS,
+    check_versions,
+    import_library,
+    supported,
+    unsupported,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
-PINS = dict(re.findall(r'^([\w-]+)==(\S+)$', (ROOT / 'requirements' / 'tested.txt').read_text(), re.MULTILINE))
-TESTED = {module: PINS[support.distribution] for module, support in SUPPORTED.items()}
+STACKS = {'forks': FORKS, 'original': ORIGINALS}
+
+
+def pins(stack):
+    text = (ROOT / 'requirements' / f'{stack}.txt').read_text()
+    return dict(re.findall(r'^([\w-]+)==(\S+)$', text, re.MULTILINE))
+
+
+TESTED = {
+    stack: {module: pins(stack)[support.distribution] for module, support in table.items()}
+    for stack, table in STACKS.items()
+}
+MODULES = [(stack, module) for stack, table in STACKS.items() for module in table]
+
+
+def install(monkeypatch, *distributions):
+    """Let only these distributions of the libraries be installed."""
+
+    def version(name):
+        if name not in distributions:
+            raise metadata.PackageNotFoundError(name)
+        return '0'
+
+    monkeypatch.setattr(compat, 'version', version)
 
 
 @pytest.fixture(scope='module')
@@ -24,17 +55,20 @@ def distribution():
 
 
 @pytest.mark.parametrize(
-    'changed',
+    ('stack', 'changed'),
     [
-        {},
-        {'torch': '2.11.0+cu130', 'torchvision': '0.26.0+cu130'},
-        {'torch': '2.13.0', 'torchvision': '0.28.0'},
-        {'torch': '2.13.1.dev20260101'},
-        {'mmcv': '2.3.10'},
+        ('forks', {}),
+        ('forks', {'torch': '2.11.0+cu130', 'torchvision': '0.26.0+cu130'}),
+        ('forks', {'torch': '2.13.0', 'torchvision': '0.28.0'}),
+        ('forks', {'torch': '2.13.1.dev20260101'}),
+        ('forks', {'mmcv': '2.3.10'}),
+        ('original', {}),
+        ('original', {'torch': '2.5.1+cu121', 'torchvision': '0.20.1+cu121'}),
+        ('original', {'mmengine': '0.10.4', 'mmcv': '2.2.0', 'mmpretrain': '1.1.1'}),
     ],
 )
-def test_supported_sets_pass(changed):
-    assert unsupported(TESTED | changed) is None
+def test_supported_sets_pass(stack, changed):
+    assert unsupported(TESTED[stack] | changed, STACKS[stack]) is None
 
 
 def test_the_installed_set_passes():
@@ -42,58 +76,96 @@ def test_the_installed_set_passes():
 
 
 @pytest.mark.parametrize(
-    ('module', 'version', 'line'),
+    ('distributions', 'table'),
+    [
+        ([], FORKS),
+        (['torch', 'torchvision'], FORKS),
+        (['torch', 'onedl-mmengine'], FORKS),
+        (['torch', 'mmengine', 'mmcv'], ORIGINALS),
+        (['torch', 'mmengine-lite'], ORIGINALS),
+        (['torch', 'mmcv-lite'], ORIGINALS),
+        (['mmpretrain'], ORIGINALS),
+        (['mmengine', 'mmcv', 'onedl-mmsegmentation'], ORIGINALS),
+        # The files of the one that was installed last are there: the versions tell.
+        (['mmengine', 'onedl-mmengine'], FORKS),
+    ],
+)
+def test_the_distributions_tell_which_versions_are_supported(monkeypatch, distributions, table):
+    install(monkeypatch, *distributions)
+    assert supported() is table
+
+
+@pytest.mark.parametrize(
+    ('stack', 'module', 'version', 'line'),
     [
         (
+            'forks',
             'mmengine',
             '0.9.1',
             'mixskd_mm supports mmengine >=0.10.12,<0.11 but found 0.9.1: pip install "onedl-mmengine==0.10.12"',
         ),
         (
+            'forks',
             'mmcv',
             None,
             'mixskd_mm supports mmcv >=2.3.6,<2.4 but found none: '
             'pip install --no-build-isolation --no-cache-dir "onedl-mmcv==2.3.6"',
         ),
+        (
+            'original',
+            'mmdet',
+            '2.28.2',
+            'mixskd_mm supports mmdet >=3.2.0,<3.4 but found 2.28.2: pip install "mmdet==3.3.0"',
+        ),
+        (
+            'original',
+            'torch',
+            '2.3.1+cu121',
+            'mixskd_mm supports torch >=2.4.0,<2.6 beside the original mmengine but found 2.3.1+cu121: '
+            'pip install "torch==2.4.1"',
+        ),
     ],
 )
-def test_the_line_names_what_was_found_what_is_supported_and_what_to_install(module, version, line):
-    assert unsupported(TESTED | {module: version}) == line
+def test_the_line_names_what_was_found_what_is_supported_and_what_to_install(stack, module, version, line):
+    assert unsupported(TESTED[stack] | {module: version}, STACKS[stack]) == line
 
 
 @pytest.mark.parametrize(
-    ('module', 'version'),
+    ('stack', 'module', 'version'),
     [
-        ('torch', '2.10.1'),
-        ('torch', '2.14.0a0+git1234'),
-        ('torch', '11.0'),
-        ('torchvision', '0.25.0'),
-        ('mmengine', '0.10.7'),
-        ('mmengine', '0.10.9'),
-        ('mmcv', '2.1.0'),
-        ('mmcv', '2.4.0'),
-        ('mmpretrain', '1.2.0'),
-        ('mmdet', '3.3.0'),
-        ('mmseg', '1.2.2'),
-        ('mmpretrain', 'unknown'),
-        *((module, None) for module in SUPPORTED),
+        ('forks', 'torch', '2.10.1'),
+        ('forks', 'torch', '2.14.0a0+git1234'),
+        ('forks', 'torch', '11.0'),
+        ('forks', 'torchvision', '0.25.0'),
+        ('forks', 'mmengine', '0.10.9'),
+        ('forks', 'mmcv', '2.4.0'),
+        ('forks', 'mmpretrain', 'unknown'),
+        ('original', 'torch', '2.6.0'),
+        ('original', 'mmengine', '0.9.1'),
+        ('original', 'mmcv', '1.7.2'),
+        # The versions of the other set.
+        *(('forks', module, TESTED['original'][module]) for module in ORIGINALS),
+        *(('original', module, TESTED['forks'][module]) for module in FORKS),
+        *((stack, module, None) for stack, module in MODULES),
     ],
 )
-def test_every_wrong_version_is_refused_in_one_line(module, version):
-    line = unsupported(TESTED | {module: version})
-    support = SUPPORTED[module]
-    assert f'{module} {support.range} but found {version or "none"}: pip install ' in line
-    assert f'"{support.distribution}=={TESTED[module]}"' in line
+def test_every_wrong_version_is_refused_in_one_line(stack, module, version):
+    support = STACKS[stack][module]
+    line = unsupported(TESTED[stack] | {module: version}, STACKS[stack])
+    assert line.startswith(f'mixskd_mm supports {module} {support.range} ')
+    assert f' but found {version or "none"}: pip install ' in line
+    assert f'"{support.distribution}=={TESTED[stack][module]}"' in line
     assert '\n' not in line
 
 
-def test_the_cause_is_named_before_what_depends_on_it():
-    assert 'supports torch ' in unsupported({'mmpretrain': '0.1', 'mmcv': '0.1', 'torch': '0.1'})
+@pytest.mark.parametrize('table', STACKS.values())
+def test_the_cause_is_named_before_what_depends_on_it(table):
+    assert 'supports torch ' in unsupported({'mmpretrain': '0.1', 'mmcv': '0.1', 'torch': '0.1'}, table)
 
 
 def test_check_refuses_a_wrong_library(monkeypatch):
-    monkeypatch.setitem(sys.modules, 'mmcv', SimpleNamespace(__version__='2.1.0'))
-    with pytest.raises(ImportError, match=r'^mixskd_mm supports mmcv .* but found 2\.1\.0: pip install .*$'):
+    monkeypatch.setitem(sys.modules, 'mmcv', SimpleNamespace(__version__='1.7.2'))
+    with pytest.raises(ImportError, match=r'^mixskd_mm supports mmcv .* but found 1\.7\.2: pip install .*$'):
         check_versions()
 
 
@@ -110,8 +182,30 @@ def test_check_refuses_a_library_that_cannot_be_imported(monkeypatch, tmp_path):
     with pytest.raises(ImportError) as caught:
         check_versions()
     line = str(caught.value)
-    assert 'supports mmcv >=2.3.6,<2.4 but the one found cannot be imported (wants another mmengine): pip' in line
+    range = supported()['mmcv'].range
+    assert f'supports mmcv {range} but the one found cannot be imported (wants another mmengine): pip' in line
     assert '\n' not in line
+
+
+@pytest.mark.parametrize(('stack', 'mmcv'), [('forks', 'onedl-mmcv==2.3.6'), ('original', 'mmcv==2.1.0')])
+def test_a_detector_beside_an_mmcv_without_operators_is_told_to_install_them(monkeypatch, stack, mmcv):
+    for name in [name for name in sys.modules if name.startswith('mmcv.ops')]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, 'mmcv._ext', None)
+    monkeypatch.setitem(sys.modules, 'mmdet', SimpleNamespace(__version__=STACKS[stack]['mmdet'].tested))
+    install(monkeypatch, STACKS[stack]['mmengine'].distribution)
+    with pytest.raises(ImportError, match=rf'supports mmdet .*mmcv\._ext.*: pip install .* "{mmcv}"$'):
+        import_library('mmdet')
+
+
+@pytest.mark.parametrize('module', OPTIONAL)
+def test_an_optional_library_is_checked_when_it_is_needed(monkeypatch, module):
+    monkeypatch.setitem(sys.modules, module, SimpleNamespace(__version__='0.1'))
+    with pytest.raises(ImportError, match=rf'supports {module} .* but found 0\.1: pip install "'):
+        import_library(module)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=rf'supports {module} .* but found none: pip install "'):
+        import_library(module)
 
 
 @pytest.mark.parametrize('module', OPTIONAL)
@@ -128,34 +222,49 @@ def test_importing_the_package_is_refused():
     code = 'import sys, types; sys.modules["mmengine"] = types.SimpleNamespace(__version__="0.9.1"); import mixskd_mm'
     run = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 1
-    assert run.stderr.splitlines()[-1].startswith('ImportError: mixskd_mm supports mmengine >=0.10.12,<0.11 but found')
+    line = f'ImportError: mixskd_mm supports mmengine {supported()["mmengine"].range} but found 0.9.1: pip install '
+    assert run.stderr.splitlines()[-1].startswith(line)
 
 
 def test_setup_py_can_read_the_table_before_anything_is_installed():
-    code = 'import runpy, sys; print(len(runpy.run_path(sys.argv[1])["SUPPORTED"]))'
+    code = 'import runpy, sys; print(*runpy.run_path(sys.argv[1])["FORKS"])'
     run = subprocess.run([sys.executable, '-I', '-S', '-c', code, compat.__file__], capture_output=True, text=True)
-    assert run.stdout.strip() == str(len(SUPPORTED)), run.stderr
+    assert run.stdout.split() == list(FORKS), run.stderr
 
 
-def test_setup_py_has_the_same_ranges(distribution):
-    def ranges(lines):
-        return {Requirement(line).name: Requirement(line).specifier for line in lines}
+def ranges(lines):
+    return {Requirement(line).name: Requirement(line).specifier for line in lines}
 
-    def supported(*modules):
-        return ranges(SUPPORTED[module].requirement for module in modules)
+
+def test_an_environment_keeps_the_libraries_that_it_has(distribution):
+    assert distribution.install_requires == []
+    assert ranges(distribution.extras_require['export']).keys() == {'timm', 'safetensors'}
+
+
+def test_the_extras_have_the_forks_ranges(distribution):
+    def forks(*others):
+        modules = ('torch', 'torchvision', 'mmengine', 'mmcv', 'mmpretrain', *others)
+        return ranges(FORKS[module].requirement for module in modules)
 
     extras = distribution.extras_require
-    needed = ranges(distribution.install_requires)
-    del needed['numpy']
-    assert needed == supported('torch', 'torchvision', 'mmengine', 'mmcv', 'mmpretrain')
-    assert ranges(extras['detection']) == supported('mmdet')
-    assert ranges(extras['segmentation']) == supported('mmseg')
-    assert ranges(extras['export']).keys() == {'timm', 'safetensors'}
-    assert ranges(extras['all']) == supported('mmdet', 'mmseg') | ranges(extras['export'])
+    assert ranges(extras['detection']) == forks('mmdet')
+    assert ranges(extras['segmentation']) == forks('mmseg')
+    assert ranges(extras['all']) == forks('mmdet', 'mmseg') | ranges(extras['export'])
 
 
-def test_every_requirement_is_pinned_within_its_range(distribution):
-    extras = distribution.extras_require
-    for line in [*distribution.install_requires, *extras['all'], *extras['dev']]:
+@pytest.mark.parametrize('stack', STACKS)
+def test_every_requirement_is_pinned_within_its_range(distribution, stack):
+    libraries = [support.requirement for support in STACKS[stack].values()]
+    for line in [*libraries, *distribution.extras_require['export'], *distribution.extras_require['dev']]:
         requirement = Requirement(line)
-        assert requirement.specifier.contains(PINS[requirement.name]), line
+        assert requirement.specifier.contains(pins(stack)[requirement.name]), line
+
+
+def test_the_oldest_versions_are_pinned_to_be_tested():
+    oldest = pins('oldest')
+    assert all(oldest[support.distribution] == support.at_least for support in ORIGINALS.values())
+
+
+def test_the_tested_versions_are_the_pinned_ones():
+    for stack, module in MODULES:
+        assert STACKS[stack][module].tested == TESTED[stack][module]

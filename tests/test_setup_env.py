@@ -12,7 +12,13 @@ import pytest
 from tiny import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[1]
-INPUTS = ('requirements/tested.txt', 'setup.py', 'mixskd_mm/compat.py', 'tools/setup_env.sh')
+INPUTS = (
+    'requirements/forks.txt',
+    'requirements/original.txt',
+    'setup.py',
+    'mixskd_mm/compat.py',
+    'tools/setup_env.sh',
+)
 STAND_IN = """#!{real} -IS
 import os, shutil, sys, time, zipfile
 from pathlib import Path
@@ -100,8 +106,8 @@ def test_sets_up_once_and_in_order(machine):
     assert ' torch torchvision ' in torch
     assert '--no-build-isolation' in compiled and '--no-deps' in compiled and '--no-cache-dir' in compiled
     assert mmcv.endswith('.whl')
-    assert rest.endswith('-r requirements/tested.txt')
-    assert package.endswith('-e .[all,dev]')
+    assert rest.endswith('-r requirements/forks.txt')
+    assert package.endswith('-e .[export,dev]')
     (wheel,) = machine.wheels()
     assert wheel.startswith('mixskd_mm/wheels/mmcv-2.3.6-torch-2.11.0-cp3')
 
@@ -109,10 +115,24 @@ def test_sets_up_once_and_in_order(machine):
     assert (again.returncode, again.stdout, again.stderr, machine.calls()) == (0, '', '', [])
 
 
+def test_another_set_has_an_environment_of_its_own(machine):
+    machine.set_up()
+    forks = (machine.tree / '.venv' / 'ready').read_text()
+    machine.calls()
+    run = machine.set_up(STACK='original')
+    assert run.returncode == 0, run.stderr
+    _, compiled, _, rest, _ = machine.calls()
+    assert compiled.endswith('mmcv==2.1.0') and ' --no-binary mmcv ' in compiled
+    assert rest.endswith('-r requirements/original.txt')
+    assert str(machine.tree / '.venv-original') in (machine.tree / '.venv-original' / 'bin' / 'pip').read_text()
+    assert (machine.tree / '.venv' / 'ready').read_text() == forks
+    assert [name for name in machine.wheels() if name.startswith('mixskd_mm/wheels/mmcv-2.1.0-torch-2.4.1-cp3')]
+
+
 def test_sets_up_again_when_the_pins_change_without_compiling(machine):
     machine.set_up()
     machine.calls()
-    with open(machine.tree / 'requirements' / 'tested.txt', 'a') as pins:
+    with open(machine.tree / 'requirements' / 'forks.txt', 'a') as pins:
         pins.write('einops==0.8.2\n')
     assert machine.set_up().returncode == 0
     assert [call.split()[0] for call in machine.calls()] == ['install'] * 4
@@ -190,6 +210,7 @@ def test_a_half_installed_package_is_forgotten(machine):
     ('environment', 'line'),
     [
         ({'PYTHON': 'no-such-python'}, 'no-such-python not found; install Python 3.11 or 3.12'),
+        ({'STACK': 'newest'}, 'STACK=newest: expected one of forks original'),
         ({'CXX': 'no-such-compiler'}, 'no C++ compiler (no-such-compiler) found'),
         ({'CXX': 'false'}, "false cannot compile against Python's headers"),
     ],

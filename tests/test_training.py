@@ -1,5 +1,7 @@
 """MixSKD under what users combine it with in a Runner: averaging, accumulation, clipping, compiling, autocast."""
 
+import re
+
 import pytest
 import tiny
 import torch
@@ -10,6 +12,9 @@ from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
 from torch._dynamo.utils import counters
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from mixskd_mm.differences import COMPILES
+from mixskd_mm.errors import InputError
 
 # No momentum or decay: an update is the learning rate times the gradient.
 PLAIN_SGD = {'optim_wrapper.optimizer.momentum': 0.0, 'optim_wrapper.optimizer.weight_decay': 0.0}
@@ -167,6 +172,15 @@ def loss_terms(row):
     return {name: value for name, value in row.items() if 'loss' in name}
 
 
+@pytest.mark.skipif(COMPILES, reason='this torch compiles the steps of the methods')
+def test_compiling_with_an_old_torch_is_refused(tmp_path):
+    with pytest.raises(
+        InputError, match=rf"^compile={{'backend': 'eager'}}: torch {re.escape(torch.__version__)} .* 2\.11"
+    ):
+        tiny.train(tiny.make_config(tmp_path, {**ONE_EPOCH, 'compile': dict(backend='eager')}))
+
+
+@pytest.mark.compiles
 def test_a_compiled_step_learns_the_same_and_is_compiled_once(tmp_path):
     torch._dynamo.reset()
     counters.clear()

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv ready for this repository, or does nothing if it is; `make env` calls it.
 #
+#   STACK=original      the set of requirements/original.txt, in .venv-original (forks, in .venv)
 #   PYTHON=python3.12   the Python to make .venv with (python3)
 #   FORCE_CUDA=1        compile mmcv's CUDA operators even if no usable GPU is found
 #   MAX_JOBS=4          compiler jobs at a time (as many as cores and memory allow)
@@ -12,10 +13,13 @@ unset PYTHONPATH PYTHONHOME
 export PIP_USER=0
 
 PYTHON=${PYTHON:-python3}
-pins=requirements/tested.txt
-venv_python=.venv/bin/python
-log=.venv/setup.log
-scratch=.venv/build
+STACK=${STACK:-forks}
+pins=requirements/$STACK.txt
+venv=.venv
+[[ $STACK == forks ]] || venv+=-$STACK
+venv_python=$venv/bin/python
+log=$venv/setup.log
+scratch=$venv/build
 running=
 
 say() { printf '%s\n' "$*"; }
@@ -25,12 +29,18 @@ die() {
   exit 1
 }
 
-# What .venv was made from and where: a change of it means setting up again.
+# What the environment was made from and where: a change of it means setting up again.
 fingerprint() { { pwd -P; cat "$pins" setup.py mixskd_mm/compat.py tools/setup_env.sh; } | cksum; }
 
-is_ready() { [[ -x $venv_python && -f .venv/ready && $(< .venv/ready) == "$(fingerprint)" ]]; }
+is_ready() { [[ -x $venv_python && -f $venv/ready && $(< "$venv/ready") == "$(fingerprint)" ]]; }
 
 pin() { sed -n "s/^$1==//p" "$pins"; }
+
+# The distribution of mmcv in this set: onedl-mmcv or mmcv.
+mmcv() { sed -nE 's/^(([a-z]+-)?mmcv)==.*/\1/p' "$pins"; }
+
+# The versions of Python that this set works with, such as "3.11 3.12".
+pythons() { sed -n 's/^# Python: //p' "$pins"; }
 
 duration() { printf '%d min %02d s' $(($1 / 60)) $(($1 % 60)); }
 
@@ -87,10 +97,11 @@ interrupted() {
 }
 
 check_python() {
-  command -v "$1" > /dev/null || die "$1 not found; install Python 3.11 or 3.12, or $2"
-  local version
+  local version wanted
+  wanted=$(pythons | sed 's/ / or /g')
+  command -v "$1" > /dev/null || die "$1 not found; install Python $wanted, or $2"
   version=$("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2> /dev/null) || die "$1 does not run; $2"
-  [[ $version == 3.11 || $version == 3.12 ]] || die "$1 is Python $version, needed is 3.11 or 3.12; $2"
+  [[ " $(pythons) " == *" $version "* ]] || die "$1 is Python $version, needed is $wanted; $2"
   "$1" -c 'import ensurepip, venv' 2> /dev/null || die "$1 has no venv module; install it, such as python3-venv"
 }
 
@@ -103,12 +114,13 @@ check_compiler() {
     die "${cxx[*]} cannot compile against Python's headers in $headers; install them, such as python3-dev"
 }
 
-# False for a .venv that was cut short while being made, or copied here from another folder.
-venv_works() { "$venv_python" -m pip --version > /dev/null 2>&1 && grep -qF "$(pwd -P)/.venv/" .venv/bin/pip; }
+# False for an environment that was cut short while being made, or copied here from another folder.
+venv_works() { "$venv_python" -m pip --version > /dev/null 2>&1 && grep -qF "$(pwd -P)/$venv/" "$venv/bin/pip"; }
 
 check_prerequisites() {
+  [[ -f $pins ]] || die "STACK=$STACK: expected one of $(cd requirements && echo *.txt | sed 's/\.txt//g')"
   if venv_works; then
-    check_python "$venv_python" 'remove .venv and try again'
+    check_python "$venv_python" "remove $venv and try again"
     check_compiler "$venv_python"
   else
     check_python "$PYTHON" 'name one with PYTHON=/path/to/python'
@@ -119,7 +131,7 @@ check_prerequisites() {
 # pip takes a package that it was killed while unpacking for an installed one; it writes INSTALLER last.
 forget_half_installed() {
   local info
-  for info in .venv/lib/python*/site-packages/*.dist-info; do
+  for info in "$venv"/lib/python*/site-packages/*.dist-info; do
     [[ ! -d $info || -e $info/INSTALLER ]] || rm -rf "$info"
   done
 }
@@ -129,8 +141,8 @@ make_venv() {
     forget_half_installed
     return
   fi
-  find .venv/ -mindepth 1 -maxdepth 1 ! -name lock ! -name setup.log -exec rm -rf {} +
-  step "$PYTHON" -m venv .venv
+  find "$venv/" -mindepth 1 -maxdepth 1 ! -name lock ! -name setup.log -exec rm -rf {} +
+  step "$PYTHON" -m venv "$venv"
 }
 
 # cuda if mmcv can compile its CUDA operators here, else cpu
@@ -155,7 +167,7 @@ cache_folder() {
   tag=$("$venv_python" -c '
 import sys, sysconfig
 print("cp%d%d-%s" % (*sys.version_info[:2], sysconfig.get_platform()))')
-  echo "${XDG_CACHE_HOME:-$HOME/.cache}/mixskd_mm/wheels/mmcv-$(pin onedl-mmcv)-torch-$(pin torch)-$tag-$1"
+  echo "${XDG_CACHE_HOME:-$HOME/.cache}/mixskd_mm/wheels/mmcv-$(pin "$(mmcv)")-torch-$(pin torch)-$tag-$1"
 }
 
 # A compiler job takes up to 2 GB.
@@ -175,12 +187,12 @@ compile_mmcv() {
   mkdir -p "$folder" 2> /dev/null && [[ -w $folder ]] || die "cannot write to $folder; choose another XDG_CACHE_HOME"
   rm -rf "$scratch"
   mkdir -p "$scratch/tmp"
-  local -a build=(env "PATH=$PWD/.venv/bin:$PATH" "TMPDIR=$PWD/$scratch/tmp" "MAX_JOBS=$jobs"
-    "CFLAGS=${CFLAGS:-} -g0")
+  local -a build=(env "PATH=$PWD/$venv/bin:$PATH" "TMPDIR=$PWD/$scratch/tmp" "MAX_JOBS=$jobs"
+    "CFLAGS=${CFLAGS:-} -g0" MMCV_WITH_OPS=1)
   # mmcv compiles for CUDA wherever it sees a GPU, with or without a compiler for it.
   if [[ $kind == cuda ]]; then build+=(FORCE_CUDA=1); else build+=(FORCE_CUDA=0 CUDA_VISIBLE_DEVICES=); fi
   step "${build[@]}" "$venv_python" -m pip wheel -v --no-input --disable-pip-version-check --no-cache-dir \
-    --no-build-isolation --no-deps --no-binary onedl-mmcv -w "$scratch" "onedl-mmcv==$(pin onedl-mmcv)"
+    --no-build-isolation --no-deps --no-binary "$(mmcv)" -w "$scratch" "$(mmcv)==$(pin "$(mmcv)")"
   wheel=$(echo "$scratch"/*.whl)
   step "$venv_python" -c 'import sys, zipfile
 names = zipfile.ZipFile(sys.argv[1]).namelist()
@@ -215,9 +227,9 @@ install_mmcv() {
 }
 
 set_up() {
-  say "setting up .venv, once: 6 GB, up to about 10 minutes on 2 cores with a fast network (log: $log)"
+  say "setting up $venv, once: 6 GB, up to about 10 minutes on 2 cores with a fast network (log: $log)"
   : > "$log"
-  rm -f .venv/ready
+  rm -f "$venv/ready"
   # Of the start: what changes meanwhile is not installed.
   local made_from
   made_from=$(fingerprint)
@@ -228,18 +240,18 @@ set_up() {
   install_mmcv
   begin '[4/5]' 'installing the other libraries and this package' 'about 1 minute'
   pip_install -r "$pins"
-  pip_install --no-build-isolation -c "$pins" -e '.[all,dev]'
+  pip_install --no-build-isolation -c "$pins" -e '.[export,dev]'
   begin '[5/5]' 'importing the libraries' 'about 10 seconds'
   step "$venv_python" -c 'import torchvision, mmengine, mmcv.ops, mmpretrain, mmdet, mmseg'
-  printf '%s\n' "$made_from" > .venv/ready
+  printf '%s\n' "$made_from" > "$venv/ready"
   say "set-up done in $(duration $SECONDS)"
 }
 
 ! is_ready || exit 0
 check_prerequisites
 trap interrupted INT TERM HUP PIPE
-mkdir -p .venv
-exec 9> .venv/lock
+mkdir -p "$venv"
+exec 9> "$venv/lock"
 if command -v flock > /dev/null && ! flock -n 9; then
   say 'another set-up is running in this folder; waiting for it'
   until flock -w 20 9; do say "      $(duration $SECONDS) waiting"; done

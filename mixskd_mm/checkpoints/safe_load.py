@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
-from mmengine.runner import checkpoint as checkpoint_loaders
 from torch.utils import model_zoo
 
+from mixskd_mm.differences import numpy_core, replace_mmengines_loaders, safe_globals
 from mixskd_mm.errors import InputError
 
 from .config_text import make_configs_harmless
@@ -39,10 +39,10 @@ SAFE_GLOBALS = [
     np.ndarray,
     np.dtype,
     *(type(np.dtype(t)) for t in (np.float32, np.float64, np.int32, np.int64, np.uint32, np.bool_)),
-    (np._core.multiarray._reconstruct, 'numpy.core.multiarray._reconstruct'),
-    (np._core.multiarray._reconstruct, 'numpy._core.multiarray._reconstruct'),
-    (np._core.multiarray.scalar, 'numpy.core.multiarray.scalar'),
-    (np._core.multiarray.scalar, 'numpy._core.multiarray.scalar'),
+    (numpy_core.multiarray._reconstruct, 'numpy.core.multiarray._reconstruct'),
+    (numpy_core.multiarray._reconstruct, 'numpy._core.multiarray._reconstruct'),
+    (numpy_core.multiarray.scalar, 'numpy.core.multiarray.scalar'),
+    (numpy_core.multiarray.scalar, 'numpy._core.multiarray.scalar'),
 ]
 
 
@@ -54,7 +54,7 @@ def load_data_only(source: str, load: Callable[[], dict]) -> dict:
             mmengine's log, or a config text that would do more than assign literals.
     """
     try:
-        with torch.serialization.safe_globals(SAFE_GLOBALS):
+        with safe_globals(SAFE_GLOBALS):
             checkpoint = load()
     except URLError:
         raise
@@ -82,8 +82,9 @@ def load_data_only(source: str, load: Callable[[], dict]) -> dict:
 
 def _reason(error: Exception) -> str:
     """The line of PyTorch's message that says what is wrong with the file, without its advice."""
-    advice = ('Weights only load failed', 'Please file an issue', 'Check the documentation')
-    lines = [line.strip().split('. ')[0] for line in str(error).splitlines() if not line.startswith(advice)]
+    message = str(error).rpartition('WeightsUnpickler error: ')[2]
+    advice = ('Weights only load failed', 'Check the documentation')
+    lines = [line.strip().split('. ')[0] for line in message.splitlines() if not line.startswith(advice)]
     return next(filter(None, lines), type(error).__name__)
 
 
@@ -159,5 +160,4 @@ def _load_fetched(file, map_location=None, weights_only=True) -> dict:
 
 
 # mmengine's loaders of http://, torchvision://, mmcls:// and open-mmlab:// addresses call the one, of stores the other.
-checkpoint_loaders.load_url = _load_downloaded
-checkpoint_loaders._safe_torch_load = _load_fetched
+replace_mmengines_loaders(_load_downloaded, _load_fetched)

@@ -24,6 +24,7 @@ from mixskd_mm.datasets.coco_annotations import annotation_notices, inspect_when
 from mixskd_mm.datasets.image_sizes import check_image_sizes
 from mixskd_mm.datasets.label_maps import check_label_maps
 from mixskd_mm.datasets.skipped_files import check_files_exist, no_images, reads_maps, skipped_notices, steps
+from mixskd_mm.differences import check_compiler
 from mixskd_mm.errors import InputError
 from mixskd_mm.models import SelfDistillationClassifier
 
@@ -69,6 +70,8 @@ class RecipeCheckHook(Hook):
             check_topk(model.head.topk, model.head.num_classes, 'model.head.topk')
         if isinstance(model, SelfDistillationClassifier):
             model.check_loader(runner.train_dataloader)
+            if (compiled := runner.cfg.get('compile')) not in (None, False):
+                check_compiler(f'compile={compiled}')
         auto_scale_lr = runner.cfg.get('auto_scale_lr') or {}
         group = runner.optim_wrapper.optimizer.param_groups[0]
         notice = batch_notice(

@@ -11,7 +11,7 @@ from importlib import import_module
 
 from mmengine.registry import DATASETS, METRICS, MODELS
 
-from mixskd_mm.compat import SUPPORTED
+from mixskd_mm.compat import import_library
 from mixskd_mm.errors import InputError
 
 
@@ -20,11 +20,9 @@ def lazy(module: str, name: str) -> Callable:
 
     def build(*args, **kwargs):
         try:
-            import mmseg  # noqa: F401
-        except ModuleNotFoundError as error:
-            if error.name != 'mmseg':
-                raise
-            raise InputError(f'{name} needs mmseg: {SUPPORTED["mmseg"].install_command}') from error
+            import_library('mmseg')
+        except ImportError as error:
+            raise InputError(f'{name} needs mmseg: {error}') from error
         return getattr(import_module(f'{__name__}.{module}'), name)(*args, **kwargs)
 
     build.__name__ = build.__qualname__ = name

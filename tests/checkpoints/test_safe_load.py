@@ -1,6 +1,5 @@
 import functools
 import http.server
-import io
 import operator
 import os
 import pickle
@@ -8,6 +7,8 @@ import re
 import threading
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -25,7 +26,9 @@ from mixskd_mm.errors import InputError
 
 def load_fetched(file):
     """As mmengine reads a checkpoint from a store."""
-    return checkpoint_loaders._safe_torch_load(io.BytesIO(Path(file).read_bytes()))
+    store = SimpleNamespace(get=lambda address: Path(file).read_bytes())
+    with mock.patch.object(checkpoint_loaders, 'get_file_backend', lambda *args, **kwargs: store):
+        return CheckpointLoader.load_checkpoint('s3://bucket/checkpoint.pth')
 
 
 EMA = dict(type='EMAHook', momentum=0.1)
@@ -198,6 +201,10 @@ def test_downloaded_checkpoints_do_not_run_code(evil, mark, url_of):
     assert_refused(lambda: CheckpointLoader.load_checkpoint(url_of(evil)), mark, url_of(evil))
 
 
+def test_checkpoints_of_a_store_do_not_run_code(evil, mark):
+    assert_refused(lambda: load_fetched(evil), mark, '')
+
+
 def test_downloaded_checkpoints_load(tmp_path, url_of):
     torch.save({'state_dict': {'w': torch.arange(3)}}, tmp_path / 'fine.pth')
     assert CheckpointLoader.load_checkpoint(url_of('fine.pth'))['state_dict']['w'].tolist() == [0, 1, 2]
@@ -247,6 +254,21 @@ def test_a_runners_checkpoint_loads_whole(real):
         assert logs[0][key].data[0].tolist() == logs[1][key].data[0].tolist()
         assert logs[0][key].mean() == logs[1][key].mean()
     assert tiny.history(loaded, 'lam') == tiny.history(expected, 'lam')
+
+
+@pytest.mark.parametrize('name', ['numpy.core', 'numpy._core'])
+def test_the_log_of_a_run_with_another_numpy_loads(real, tmp_path, name):
+    """NumPy 2 writes its arrays by another name than NumPy 1; each reads both."""
+    with zipfile.ZipFile(real) as archive, zipfile.ZipFile(tmp_path / 'epoch_1.pth', 'w') as renamed:
+        for record in archive.infolist():
+            content = archive.read(record)
+            if record.filename.endswith('/data.pkl'):
+                content, count = re.subn(rb'cnumpy\._?core\.multiarray\n', f'c{name}.multiarray\n'.encode(), content)
+                assert count
+            renamed.writestr(record.filename, content)
+    assert tiny.history(load_local_checkpoint(str(tmp_path / 'epoch_1.pth')), 'lam') == tiny.history(
+        tiny.load(real), 'lam'
+    )
 
 
 def test_plain_weights_load(tmp_path):

@@ -114,6 +114,15 @@ def build(cfg, device='meta'):
         return library.registry.MODELS.build(cfg.model)
 
 
+def swaps_channels(preprocessor_cfg):
+    """Whether the first channel of an image becomes the last."""
+    preprocessor = mmseg.registry.MODELS.build(preprocessor_cfg)
+    image = torch.zeros(3, 8, 8, dtype=torch.uint8)
+    image[0] = 255
+    inputs = preprocessor(dict(inputs=[image], data_samples=[SegDataSample()]))['inputs']
+    return inputs[0, :, 0, 0].argmax().item() == 2
+
+
 def lr_curve(cfg, iterations, epoch=None):
     """Learning rates of the optimiser that the config builds, iteration by iteration, under the config's schedulers."""
     model = nn.Linear(1, 1)
@@ -201,7 +210,7 @@ def facts(cfg, model):
         norm=', '.join(kind.__name__ for kind in norms),
         mean=tuple(preprocessor.mean.flatten().tolist()),
         std=tuple(preprocessor.std.flatten().tolist()),
-        rgb=preprocessor._channel_conversion,
+        rgb=swaps_channels(cfg.model.data_preprocessor),
         head=type(head).__name__,
         channels=head.channels,
         align_corners=head.align_corners,

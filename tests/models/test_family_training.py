@@ -131,6 +131,7 @@ TWO_STAGES = {
 }
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize('name', TWO_STAGES)
 def test_steps_are_compiled_once_and_give_the_same(name, make_batch):
     torch._dynamo.reset()

@@ -208,6 +208,7 @@ def fresh_compiler():
     torch._dynamo.reset()
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize('arguments, backend', [(dict(), 'aot_eager'), (dict(recompute_stages=[1]), 'inductor')])
 def test_checkpointing_works_compiled(arguments, backend, build_mixskd, make_batch, fresh_compiler):
     small = dict(backbone=TWO_STAGES, head=dict(in_channels=16))
@@ -217,6 +218,7 @@ def test_checkpointing_works_compiled(arguments, backend, build_mixskd, make_bat
     assert_same_training(model, other, make_batch(size=8, dtype=torch.float64))
 
 
+@pytest.mark.compiles
 def test_nothing_is_compiled_again_while_the_learning_rate_changes(build_mixskd, make_batch, fresh_compiler):
     """Momentum is there from the second step on; then neither lam, nor the pairs, nor the rate compile anything.
 
@@ -239,8 +241,10 @@ def test_nothing_is_compiled_again_while_the_learning_rate_changes(build_mixskd,
 
 
 @pytest.mark.parametrize('released', [False, True])
-def test_a_step_reads_nothing_back(released, build_mixskd, mixskd_cfg, make_batch):
+def test_a_step_reads_nothing_back(released, build_mixskd, mixskd_cfg, make_batch, monkeypatch):
     """On a device that has no values to read."""
+    # torch 2.4 looks there for the random state of the device before it recomputes.
+    monkeypatch.setattr(torch, 'meta', torch.cpu, raising=False)
     settings = {key: value for key, value in mixskd_cfg().items() if key != 'type'}
     model = ReleasedGraph(**settings) if released else build_mixskd(recompute_stages=[1])
     model.to('meta')

@@ -114,6 +114,7 @@ def two_stage_model(build_mixskd):
     torch._dynamo.reset()
 
 
+@pytest.mark.compiles
 def test_compiled_training_gives_the_same_numbers_and_is_compiled_once(two_stage_model, make_batch):
     """``train_step``, which a Runner compiles with ``compile=True``.
 
@@ -154,6 +155,7 @@ def test_compiled_training_gives_the_same_numbers_and_is_compiled_once(two_stage
     assert convolutions() == [1 + 4 + 5 + 5 + 1] * 2
 
 
+@pytest.mark.compiles
 def test_a_step_in_mixed_precision_is_compiled_once(two_stage_model, make_batch, monkeypatch):
     """As configs/_base_/fast.py has it, but for the GPU: autocast to bfloat16 without a scale, a fused optimiser."""
     monkeypatch.setattr(amp_optimizer_wrapper, 'is_cuda_available', lambda: True)
@@ -168,6 +170,7 @@ def test_a_step_in_mixed_precision_is_compiled_once(two_stage_model, make_batch,
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.compiles
 def test_compiled_gradients_are_those_of_eager_mode(two_stage_model, make_batch):
     """With a backward graph that is traced too."""
     images, samples = make_batch(size=8, dtype=torch.float64)

@@ -6,7 +6,7 @@ import sys
 import pytest
 import tiny
 
-from mixskd_mm.compat import SUPPORTED
+from mixskd_mm.compat import supported
 
 NAMES = {
     'MODELS': ('ProjectedASPPHead', 'ElementDropoutFCNHead'),
@@ -37,7 +37,9 @@ for name, parts in {NAMES}.items():
             print(error)
 """
     parts = [part for parts in NAMES.values() for part in parts]
-    assert run(code)[-len(parts) :] == [f'{part} needs mmseg: {SUPPORTED["mmseg"].install_command}' for part in parts]
+    mmseg = supported()['mmseg']
+    reason = f'mixskd_mm supports mmseg {mmseg.range} but found none: {mmseg.install_command}'
+    assert run(code)[-len(parts) :] == [f'{part} needs mmseg: {reason}' for part in parts]
 
 
 @pytest.mark.parametrize(('name', 'part'), [(name, part) for name, parts in NAMES.items() for part in parts])

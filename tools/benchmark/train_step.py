@@ -32,6 +32,7 @@ from variants import (
 
 from mixskd_mm.checkpoints.write import write_text
 from mixskd_mm.cli import exit_on_input_error
+from mixskd_mm.differences import check_compiler, recompile_limit
 from mixskd_mm.errors import InputError
 
 COLUMNS = (
@@ -75,6 +76,8 @@ def choose_variants(names: list[str] | None, device: str) -> list[Variant]:
     for variant in variants:
         if device == 'cpu' and (variant.amp or variant.cuda_graphs):
             raise InputError(f'--variants {variant}: expected --device cuda for +amp and +cuda_graphs')
+        if variant.compiles:
+            check_compiler(f'--variants {variant}')
     return list(dict.fromkeys(variants))
 
 
@@ -170,7 +173,7 @@ def main() -> None:
     # As configs/_base_/fast.py does.
     torch.backends.cudnn.benchmark = True
     # All variants share mmengine's and the optimiser's code, each with graphs of its own.
-    with torch._dynamo.config.patch(recompile_limit=64):
+    with recompile_limit(64):
         rows = measure(args)
     about = environment(args)
     text = table(rows, args.device)

@@ -56,6 +56,9 @@ def draw_predictions(task: str) -> Path:
     options = ['test_dataloader.dataset.indices=4', 'default_hooks.visualization.draw=True']
     if task == 'cascade-rcnn':
         options.append('default_hooks.visualization.test_out_dir=scenes')
+    else:
+        # The original mmseg draws one of 50 otherwise, the fork each.
+        options.append('default_hooks.visualization.interval=1')
     checkpoint = checkpoint_of(OUT / task / 'mixskd-pre')
     command = ('tools/test.py', config, checkpoint, '--work-dir', str(folder), '--cfg-options', *options)
     run(folder.with_suffix('.log'), *command)
@@ -146,7 +149,7 @@ def main() -> None:
         f'Backbone   {backbone}\n'
         f'Each run   {OUT}/<method>/seed<n>/, {OUT}/<task>/<start>/ (train.log, test.log, checkpoint)\n\n'
         'Next, on a machine with 8 GPUs and ImageNet in data/imagenet:\n'
-        '    source .venv/bin/activate\n'
+        f'    source {os.path.relpath(sys.prefix, ROOT)}/bin/activate\n'
         '    tools/dist_train.sh configs/mixskd_r50_imagenet.py 8\n'
         'and then fine-tune the checkpoint: docs/transfer.md\n'
     )

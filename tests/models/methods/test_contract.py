@@ -179,6 +179,7 @@ def test_nan_reaches_a_loss(name):
     assert not losses[next(iter(losses))].isfinite()
 
 
+@pytest.mark.compiles
 @EVERY
 def test_compiled_once_and_with_the_same_numbers(name):
     torch._dynamo.reset()

@@ -141,6 +141,7 @@ def test_without_alpha_the_baseline_is_left(make_indexed):
     assert_baseline(model, make_indexed())
 
 
+@pytest.mark.compiles
 def test_an_epoch_compiles_nothing(at_epoch, make_indexed):
     torch._dynamo.reset()
     model = build('PSKDClassifier', dict(type='WideResNet_CIFAR', depth=10, widen_factor=1), num_samples=4)
