@@ -1,9 +1,14 @@
-import changed_settings
+import sys
+
 import pytest
+import tiny
 from mmengine.config import Config
 
 from mixskd_mm.errors import InputError
 from mixskd_mm.settings import check_complete, check_settings
+
+sys.path.append(str(tiny.ROOT / 'tools/soak'))
+import changed_settings
 
 
 def check(**options):

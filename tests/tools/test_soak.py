@@ -18,6 +18,7 @@ import disk_full
 import kills
 import sandbox
 import wrong_settings
+from changed_settings import Change
 from recipe import Reference
 from sandbox import Outcome, Result
 
@@ -124,7 +125,9 @@ class TestOutcomes:
 
     def test_a_planted_silent_fault_is_counted_as_such(self, reference, tmp_path, monkeypatch):
         """A setting that a run takes without a word, through a real training."""
-        monkeypatch.setattr(wrong_settings, 'CHANGES', (('optim_wrapper.optimizer.lr', '0.04'),))
+        path = ('optim_wrapper', 'optimizer', 'lr')
+        change = Change('classification', path, 0.04, 'range')
+        monkeypatch.setattr(wrong_settings, 'all_changes', lambda: [change])
         fault, outcome = wrong_settings.trial(random.Random(0), tmp_path, dict(classification=reference))
         trials = [run.Trial('settings', 7, fault, outcome)]
         assert outcome == Outcome('accepted silently', False)
@@ -143,7 +146,12 @@ class TestOutcomes:
     )
     def test_a_refusal_names_the_setting(self, line, expected):
         result = Result(1, f'some log\n{line}\n', False)
-        assert wrong_settings.judge(result, 'model.temperature', '0').name == expected
+        change = Change('classification', ('model', 'temperature'), 0, 'range')
+        assert wrong_settings.judge(result, change).name == expected
+        harmless = Change('classification', ('model', 'temperature'), 2, 'harmless', wrong=False)
+        assert wrong_settings.judge(result, harmless) == Outcome(
+            'harmless, but it was refused', False, line if line.startswith('error') else ''
+        )
 
     def test_a_damaged_file_has_to_be_named(self):
         def name(status, output, harmless=False, whole=True):

@@ -1,7 +1,7 @@
 """Changed settings of a classification, a detection and a segmentation recipe, drawn from a seed.
 
 ``changes(seed, count)`` walks each recipe's config and changes single leaves: most changes are wrong, whatever the data;
-some are harmless by design. ``python tests/run_changed_settings.py`` runs them all and counts how each one ends.
+some are harmless by design.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 RECIPES = {
     'classification': 'configs/quickstart/mixskd_r18_digits.py',
     'detection': 'configs/quickstart/cascade-rcnn_r18-scratch_scenes.py',
@@ -87,9 +87,14 @@ def dotted(path: tuple) -> str:
     return '.'.join(map(str, path))
 
 
-def read_recipe(recipe: str) -> dict:
-    """The config of a recipe with the names of its variables gone, as plain dicts, lists and values."""
-    cfg = Config.fromfile(ROOT / RECIPES[recipe])
+def read_recipe(recipe: str, config: Path | None = None) -> dict:
+    """The config of a recipe with the names of its variables gone, as plain dicts, lists and values.
+
+    Args:
+        recipe (str): A key of :data:`RECIPES`.
+        config (Path, optional): Another config of the same parts. Defaults to None: the recipe's.
+    """
+    cfg = Config.fromfile(config or ROOT / RECIPES[recipe])
     return {name: plain(value) for name, value in cfg.items() if name not in VARIABLES - {'auto_scale_lr'}}
 
 
