@@ -8,6 +8,7 @@ default_hooks = dict(
     checkpoint=dict(type='LateRemovalCheckpointHook', by_epoch=False, interval=4000, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='SegVisualizationHook'),
+    label_maps=dict(type='LabelMapHook'),
     **_base_.downstream_hooks,
 )
 env_cfg = dict(

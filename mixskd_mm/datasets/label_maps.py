@@ -6,6 +6,7 @@ import os
 
 import cv2
 import numpy as np
+import torch
 
 from mixskd_mm.errors import InputError
 
@@ -31,6 +32,15 @@ def is_binary(stored: np.ndarray, ignore_index: int) -> bool:
     return ignore_index == 255 and set(np.unique(stored)) == {0, 255}
 
 
+def check_labels(labels: torch.Tensor, num_classes: int, ignore_index: int, file: str) -> None:
+    """Raise InputError, naming ``file``, if a label of a map is no class and not the ignored one."""
+    wrong = labels[(labels >= num_classes) & (labels != ignore_index)]
+    if len(wrong):
+        raise InputError(
+            f'{file} has label {wrong.max().item()}: expected 0 to {num_classes - 1} or {ignore_index}, which is ignored'
+        )
+
+
 def check_label_maps(dataset, num_classes: int, samples: int = 16) -> None:
     """Look at evenly spaced samples of a segmentation data set.
 
@@ -50,13 +60,7 @@ def check_label_maps(dataset, num_classes: int, samples: int = 16) -> None:
         problem = None if stored is None else storage_problem(stored)
         if problem:
             raise InputError(f'{sample.seg_map_path} {problem}')
-        labels = sample.gt_sem_seg.data
-        wrong = labels[(labels >= num_classes) & (labels != dataset.ignore_index)]
-        if len(wrong):
-            raise InputError(
-                f'{sample.seg_map_path} has label {wrong.max().item()}: expected 0 to {num_classes - 1} or '
-                f'{dataset.ignore_index}, which is ignored'
-            )
+        check_labels(sample.gt_sem_seg.data, num_classes, dataset.ignore_index, sample.seg_map_path)
         binary.append(stored is not None and is_binary(stored, dataset.ignore_index))
     if binary and all(binary) and num_classes > 1:
         raise InputError(

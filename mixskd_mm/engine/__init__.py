@@ -6,6 +6,7 @@ from .epoch_seed import EpochSeedHook, keep_loader_seed
 from .finite_checkpoint import FiniteCheckpointHook
 from .freed_memory import KeepFreedMemoryHook
 from .interruption import InterruptionHook
+from .label_range import LabelMapHook
 from .late_removal import LateRemovalCheckpointHook
 from .loader_check import LoaderCheckHook
 from .mid_epoch import MidEpochTrainLoop
@@ -22,6 +23,7 @@ __all__ = [
     'FiniteCheckpointHook',
     'InterruptionHook',
     'KeepFreedMemoryHook',
+    'LabelMapHook',
     'LateRemovalCheckpointHook',
     'LoaderCheckHook',
     'MidEpochTrainLoop',
