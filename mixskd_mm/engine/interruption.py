@@ -93,10 +93,11 @@ class InterruptionHook(Hook):
         hook = checkpoint_hook(runner)
         if hook is None:
             return 'no checkpoint is saved, as the config has no CheckpointHook'
-        if isinstance(runner.train_loop, MidEpochTrainLoop):
-            runner.train_loop.random_states = gather_random_states()
-        elif not isinstance(runner.train_loop, IterBasedTrainLoop) and meta['iter'] % len(runner.train_dataloader):
-            return f'the last checkpoint stays, as {type(runner.train_loop).__name__} continues only between epochs'
+        loop = runner.train_loop
+        if not isinstance(loop, IterBasedTrainLoop) and meta['iter'] != meta['epoch'] * len(loop.dataloader):
+            if not isinstance(loop, MidEpochTrainLoop):
+                return f'the last checkpoint stays, as {type(loop).__name__} continues only between epochs'
+            loop.random_states = gather_random_states()
         # by_epoch=False: meta says both.
         runner.save_checkpoint(
             hook.out_dir,

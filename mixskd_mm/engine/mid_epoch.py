@@ -30,7 +30,7 @@ class MidEpochTrainLoop(EpochBasedTrainLoop):
         InputError: for another ``by_epoch``.
     """
 
-    # Of each rank, from or for a checkpoint within an epoch.
+    # Of each rank, from or for a checkpoint within an epoch; None otherwise.
     random_states: list[dict] | None = None
 
     def __init__(self, *args, by_epoch: bool = True, **kwargs) -> None:
@@ -46,9 +46,9 @@ class MidEpochTrainLoop(EpochBasedTrainLoop):
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         batches = enumerate(self.dataloader)
-        for _ in islice(batches, self.trained_batches):
-            pass
-        if self.random_states is not None:
+        if self.trained_batches:
+            for _ in islice(batches, self.trained_batches):
+                pass
             set_random_state(self.random_states[get_rank()])
         for idx, data_batch in batches:
             self.run_iter(idx, data_batch)

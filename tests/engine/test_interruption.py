@@ -122,13 +122,14 @@ def test_a_training_that_counts_iterations_continues_to_the_bit(tmp_path, worker
     assert_equal(whole, resumed)
 
 
-def test_sigterm_in_a_validation_ends_there_and_the_resumed_run_validates_first(tmp_path):
+def test_sigterm_in_a_validation_ends_there_and_the_resumed_run_validates_first(tmp_path, whole):
     options = {'train_cfg.val_interval': 1}
     saved = stop(tmp_path, Terminate('val', 1), options)
     assert (saved['meta']['epoch'], saved['meta']['iter']) == (1, 4)
     seen = Validations()
     go_on(tmp_path, options, seen)
     assert seen.at == [4, 8]
+    assert_equal(whole[0], tiny.load(tmp_path / 'epoch_2.pth'))
 
 
 def test_a_run_that_is_complete_validates_again(tmp_path):
