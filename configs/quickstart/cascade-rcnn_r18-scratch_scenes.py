@@ -1,7 +1,9 @@
 # A small Cascade R-CNN on the quickstart's scenes, from random weights.
-_base_ = ['mmdet::_base_/models/cascade-rcnn_r50_fpn.py', 'mmdet::_base_/default_runtime.py']
-
-custom_imports = dict(imports=['mixskd_mm'], allow_failed_imports=False)
+_base_ = [
+    'mmdet::_base_/models/cascade-rcnn_r50_fpn.py',
+    'mmdet::_base_/default_runtime.py',
+    '../_base_/downstream_runtime.py',
+]
 
 # Three cascade stages as usual, at the size of the scenes.
 bbox_heads = [
@@ -112,14 +114,7 @@ test_cfg = dict(type='TestLoop')
 auto_scale_lr = dict(base_batch_size=8)
 
 default_hooks = dict(
-    runtime_info=dict(type='DeferredRuntimeInfoHook'),
     logger=dict(interval=12),
     checkpoint=dict(type='LateRemovalCheckpointHook', interval=16),
-    epoch_seed=dict(type='EpochSeedHook'),
-    recipe_check=dict(type='RecipeCheckHook'),
-    resume_check=dict(type='ResumeCheckHook'),
-    finite_checkpoint=dict(type='FiniteCheckpointHook'),
-    checkpoint_keys=dict(type='CheckpointKeysHook', partial_start=True),
-    backbone_weights=dict(type='BackboneWeightsHook'),
+    **_base_.downstream_hooks,
 )
-randomness = dict(seed=0)

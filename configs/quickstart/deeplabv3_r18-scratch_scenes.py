@@ -1,6 +1,5 @@
 # A small DeepLabV3 on the quickstart's scenes, from random weights.
-custom_imports = dict(imports=['mixskd_mm'], allow_failed_imports=False)
-default_scope = 'mmseg'
+_base_ = '../_base_/segmentation_runtime.py'
 
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 # Nine of ten pixels are background.
@@ -102,22 +101,5 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 auto_scale_lr = dict(base_batch_size=8)
 
-default_hooks = dict(
-    runtime_info=dict(type='DeferredRuntimeInfoHook'),
-    timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=20, log_metric_by_epoch=False),
-    param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='LateRemovalCheckpointHook', by_epoch=False, interval=300),
-    sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='SegVisualizationHook'),
-    epoch_seed=dict(type='EpochSeedHook'),
-    recipe_check=dict(type='RecipeCheckHook'),
-    resume_check=dict(type='ResumeCheckHook'),
-    finite_checkpoint=dict(type='FiniteCheckpointHook'),
-    checkpoint_keys=dict(type='CheckpointKeysHook', partial_start=True),
-    backbone_weights=dict(type='BackboneWeightsHook'),
-)
-env_cfg = dict(cudnn_benchmark=False, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0))
-visualizer = dict(type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer')
-log_processor = dict(by_epoch=False)
-randomness = dict(seed=0)
+default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=300))
+env_cfg = dict(cudnn_benchmark=False)
