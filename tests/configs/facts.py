@@ -25,7 +25,16 @@ from torch import nn
 
 from mixskd_mm.models import MixupDataPreprocessor
 
-HOOKS = {'EpochSeedHook', 'RecipeCheckHook', 'FiniteCheckpointHook', 'CheckpointKeysHook'}
+# Of every recipe, pretraining or fine-tuning.
+HOOKS = {
+    'EpochSeedHook',
+    'InterruptionHook',
+    'LoaderCheckHook',
+    'RecipeCheckHook',
+    'ResumeCheckHook',
+    'FiniteCheckpointHook',
+}
+HOOKS |= {'CheckpointKeysHook', 'LateRemovalCheckpointHook', 'ProvenanceHook', 'DeferredRuntimeInfoHook'}
 
 
 @functools.cache

@@ -5,7 +5,9 @@ import mmdet.registry
 import mmseg.registry
 import numpy as np
 import pytest
+import tiny
 import torch
+from facts import HOOKS
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
@@ -142,6 +144,12 @@ def test_these_are_all_configs():
     assert set(ALL) == set(DETECTION.glob('*.py')) | set(SEGMENTATION.glob('*.py'))
 
 
+@pytest.mark.parametrize('path', (tiny.ROOT / 'configs/quickstart').glob('*.py'), ids=lambda path: path.stem)
+def test_the_quickstart_has_the_hooks_of_the_recipes(path):
+    hooks = {hook.type for hook in Config.fromfile(path).default_hooks.values()}
+    assert HOOKS - hooks == set()
+
+
 @pytest.mark.parametrize('path', ALL, ids=lambda path: path.stem)
 def test_start_and_hooks(path):
     cfg = Config.fromfile(path)
@@ -151,6 +159,7 @@ def test_start_and_hooks(path):
     assert cfg.custom_imports == dict(imports=['mixskd_mm'], allow_failed_imports=False)
     # At the logger's interval.
     assert cfg.default_hooks.runtime_info == dict(type='DeferredRuntimeInfoHook')
+    assert HOOKS - {hook.type for hook in cfg.default_hooks.values()} == set()
     assert cfg.default_hooks.logger.interval == 50
     assert cfg.randomness == dict(seed=0)
 
