@@ -92,8 +92,8 @@ def is_own(path: Path) -> bool:
 
 
 def settings_with(config: Mapping, value) -> str:
-    """The settings that are ``value``, for the beginning of a message; '' if none is."""
-    return ''.join(f'{dotted(path)}={shown(one)}: ' for path, one in walk(config) if one == value)
+    """The settings that are ``value``, for the beginning of a message that quotes it; '' if none is."""
+    return ''.join(f'{dotted(path)}: ' for path, one in walk(config) if one == value)
 
 
 def name_of(kind) -> str:

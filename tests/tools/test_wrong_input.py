@@ -143,7 +143,7 @@ def test_a_checkpoint_that_cannot_be_used_is_named(error_of, trained, tmp_path, 
     arguments = WAYS[way](file)
     message = error_of(*arguments.pop('args', ()), **arguments)
     expected = dict(
-        missing=f"load_from='{file}': checkpoint {file} does not exist",
+        missing=f'load_from: checkpoint {file} does not exist',
         cut=f'checkpoint {file} is damaged, cut short or no checkpoint',
         text=f'checkpoint {file} is damaged, cut short or no checkpoint',
         foreign=f'checkpoint {file} lacks ',
