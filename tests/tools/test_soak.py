@@ -127,7 +127,7 @@ class TestOutcomes:
         """A setting that a run takes without a word, through a real training."""
         path = ('optim_wrapper', 'optimizer', 'lr')
         change = Change('classification', path, 0.04, 'range')
-        monkeypatch.setattr(wrong_settings, 'all_changes', lambda: [change])
+        monkeypatch.setattr(wrong_settings, 'all_changes', lambda *configs: [change])
         fault, outcome = wrong_settings.trial(random.Random(0), tmp_path, dict(classification=reference))
         trials = [run.Trial('settings', 7, fault, outcome)]
         assert outcome == Outcome('accepted silently', False)

@@ -23,7 +23,7 @@ RECIPES = {
 REMOVED = object()
 # Read by nothing but other lines of the config.
 VARIABLES = {'custom_imports', 'vis_backends', 'dataset', 'bbox_heads', 'rcnn_train', 'class_weight', 'norm_cfg'}
-VARIABLES |= {'dataset_type', 'data_root', 'auto_scale_lr', 'backend_args', 'iters_per_epoch'}
+VARIABLES |= {'dataset_type', 'data_root', 'auto_scale_lr', 'backend_args', 'iters_per_epoch', 'downstream_hooks'}
 # Read in tests only, or told by another key.
 UNREAD = {'test_dataloader', 'test_evaluator', 'test_cfg', 'work_dir', 'load_from', 'resume', 'log_level', 'launcher'}
 # Free text and colours; what a transform tells in its output; values that any number fits.
@@ -269,14 +269,14 @@ DEFAULTED = (
 )
 
 
-def recipe_changes(recipe: str, rng: random.Random) -> dict[str, list[Change]]:
-    """All changes of one recipe by kind, shuffled."""
+def recipe_changes(recipe: str, rng: random.Random, config: Path | None = None) -> dict[str, list[Change]]:
+    """All changes of one recipe, or of a ``config`` of the same parts, by kind, shuffled."""
     by_kind: dict[str, list[Change]] = {}
 
     def add(kind: str, path: tuple, value, **more) -> None:
         by_kind.setdefault(kind, []).append(Change(recipe, path, value, kind, **more))
 
-    for path, value in walk(read_recipe(recipe)):
+    for path, value in walk(read_recipe(recipe, config)):
         key = key_of(path)
         if path[0] in UNREAD or any(part in FREE for part in path):
             continue
@@ -300,10 +300,16 @@ def recipe_changes(recipe: str, rng: random.Random) -> dict[str, list[Change]]:
     return by_kind
 
 
-def changes(seed: int = 0, count: int = 500) -> list[Change]:
-    """``count`` different changes, as many of each kind and recipe as there are, in a fixed order for each seed."""
-    rng = random.Random(seed)
-    piles = [pile for recipe in RECIPES for pile in recipe_changes(recipe, rng).values()]
+def changes(seed: int = 0, count: int = 500, configs: dict[str, Path] | None = None) -> list[Change]:
+    """``count`` different changes, as many of each kind and recipe as there are, in a fixed order for each seed.
+
+    Args:
+        seed (int): Chooses them. Defaults to 0.
+        count (int): How many, if there are as many. Defaults to 500.
+        configs (dict[str, Path], optional): By recipe, configs of the same parts to change. Defaults to None: the recipes'.
+    """
+    rng, configs = random.Random(seed), configs or {}
+    piles = [pile for recipe in RECIPES for pile in recipe_changes(recipe, rng, configs.get(recipe)).values()]
     drawn: list[Change] = []
     seen = set()
     while len(drawn) < count and any(piles):

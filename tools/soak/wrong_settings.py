@@ -16,13 +16,14 @@ COUNT = 2000
 
 
 @cache
-def all_changes() -> list[Change]:
-    return changes(seed=0, count=COUNT)
+def all_changes(*configs: tuple[str, Path]) -> list[Change]:
+    """Of these (recipe, config)."""
+    return changes(seed=0, count=COUNT, configs=dict(configs))
 
 
 def trial(rng: random.Random, folder: Path, references: dict[str, Reference]) -> tuple[str, Outcome]:
     """One changed setting: which, and what it led to."""
-    change = rng.choice(all_changes())
+    change = rng.choice(all_changes(*((name, reference.config) for name, reference in references.items())))
     reference = references[change.recipe]
     config = read_recipe(change.recipe, reference.config)
     options = [change.option] if change.option is not None else []
