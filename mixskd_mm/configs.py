@@ -192,6 +192,11 @@ def split_list(text: str) -> list[str]:
     return [part for i, part in enumerate(parts) if part.strip() or i < len(parts) - 1]
 
 
+def timeout_of(cfg: Config) -> float | None:
+    """Seconds that processes of a run wait for each other, ``env_cfg.dist_cfg.timeout``; None for torch's default."""
+    return ((cfg.get('env_cfg') or {}).get('dist_cfg') or {}).get('timeout')
+
+
 def distribute_on_cpu(cfg: Config) -> None:
     """Make a distributed run work without GPUs: gloo processes, and DDP without device ids."""
     if cfg.launcher != 'pytorch':
@@ -203,7 +208,7 @@ def distribute_on_cpu(cfg: Config) -> None:
                 '--launcher pytorch found no RANK: expected to be started by torchrun, as tools/dist_train.sh does'
             )
         # As mmengine takes it for GPUs.
-        timeout = ((cfg.get('env_cfg') or {}).get('dist_cfg') or {}).get('timeout')
+        timeout = timeout_of(cfg)
         torch.distributed.init_process_group('gloo', timeout=timedelta(seconds=timeout) if timeout else None)
     # Otherwise as the Runner wraps a model.
     unused = cfg.get('find_unused_parameters', False)

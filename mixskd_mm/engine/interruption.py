@@ -68,25 +68,18 @@ class InterruptionHook(Hook):
         self._remove_interrupted(runner)
         told = self._exchange(self._told, batch_idx) if self._exchange else self._told
         # Between the steps of an optimiser that accumulates gradients there is nothing to continue from.
-        if told and (runner.iter + 1) % runner.cfg.optim_wrapper.get('accumulative_counts', 1) == 0:
-            self._end(runner, dict(epoch=runner.epoch, iter=runner.iter + 1))
+        counts = (runner.cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
+        if told and (runner.iter + 1) % counts == 0:
+            where = self._save(runner, dict(epoch=runner.epoch, iter=runner.iter + 1))
+            if self._exchange:
+                self._exchange.leave()
+            end(runner.rank, runner.iter + 1, where)
 
     def after_val_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        # Nothing has been trained since the last iteration, so each process can end by itself.
+        # Nothing has been trained since the last iteration, so each process that is told can end by itself.
         if self._told:
-            self._end(runner, dict(epoch=runner.epoch, iter=runner.iter))
-
-    def _end(self, runner, meta: dict) -> None:
-        where = self._save(runner, meta)
-        if self._exchange:
-            self._exchange.leave()
-        if runner.rank == 0:
-            print(
-                f'SIGTERM: the training ends after iteration {meta["iter"]}; {where}; --resume continues',
-                file=sys.stderr,
-                flush=True,
-            )
-        sys.exit(STATUS)
+            where = self._save(runner, dict(epoch=runner.epoch, iter=runner.iter))
+            end(runner.rank, runner.iter, where)
 
     def _save(self, runner, meta: dict) -> str:
         """Save the state after iteration ``meta['iter']``, where it can be continued; says what was saved."""
@@ -120,6 +113,14 @@ class InterruptionHook(Hook):
             path = hook.file_backend.join_path(hook.out_dir, INTERRUPTED)
             if hook.file_backend.isfile(path):
                 hook.file_backend.remove(path)
+
+
+def end(rank: int, iteration: int, where: str) -> None:
+    """Exit with :data:`STATUS`; the first process says what was saved."""
+    if rank == 0:
+        line = f'SIGTERM: the training ends after iteration {iteration}; {where}; --resume continues'
+        print(line, file=sys.stderr, flush=True)
+    sys.exit(STATUS)
 
 
 def checkpoint_hook(runner) -> CheckpointHook | None:

@@ -13,6 +13,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop
 from torch.utils.data import DataLoader
 
+from mixskd_mm.configs import timeout_of
 from mixskd_mm.errors import InputError
 
 # Seconds; torch's for processes that wait for each other on CPUs.
@@ -32,7 +33,7 @@ class LoaderCheckHook(Hook):
     """
 
     def before_run(self, runner) -> None:
-        timeout = (runner.cfg.env_cfg.get('dist_cfg') or {}).get('timeout', TIMEOUT)
+        timeout = timeout_of(runner.cfg) or TIMEOUT
         loops = (runner._train_loop, runner._val_loop, runner._test_loop)
         for loader in [loop.dataloader for loop in loops if isinstance(loop, BaseLoop)]:
             if isinstance(loader, DataLoader) and loader.num_workers > 0:

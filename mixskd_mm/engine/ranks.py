@@ -7,6 +7,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
+from mixskd_mm.configs import timeout_of
 from mixskd_mm.errors import InputError
 
 
@@ -30,7 +31,7 @@ class RankExchange:
         """For a distributed run, with the time-out of its config (``env_cfg.dist_cfg.timeout``); None for another."""
         if not runner.distributed:
             return None
-        return cls((runner.cfg.env_cfg.get('dist_cfg') or {}).get('timeout'))
+        return cls(timeout_of(runner.cfg))
 
     def __call__(self, end: bool, batch: int) -> bool:
         """Whether a rank was to end an iteration ago.
