@@ -166,7 +166,9 @@ def check_types(config: Mapping) -> None:
                 raise InputError(f'{dotted(path)}={shown(value)}: expected the names of the classes, which are text')
         if path[-1] == 'clip_grad' and value is not None and not isinstance(value, Mapping):
             raise InputError(f'{dotted(path)}={shown(value)}: expected a dict such as dict(max_norm=5.0), or None')
-        if path[-1] in PARTS and isinstance(value, Mapping) and 'type' not in value and is_built(path):
+        # Without a type mmengine makes its own of it, which takes no _scope_.
+        scoped = path == ('log_processor',) and isinstance(value, Mapping) and '_scope_' in value
+        if (path[-1] in PARTS or scoped) and isinstance(value, Mapping) and 'type' not in value and is_built(path):
             raise InputError(f'{dotted(path)}.type is missing: expected the name of a registered class')
 
 

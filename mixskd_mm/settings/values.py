@@ -83,6 +83,7 @@ RANGES = {
     **dict.fromkeys(('pos_iou_thr', 'neg_iou_thr', 'iou_threshold', 'score_thr', 'start_factor'), FRACTION),
     **dict.fromkeys(('loss_weight', 'class_weight', 'gamma'), WEIGHT),
     **dict.fromkeys(('crop_size', 'scale'), Range(0, 1e5, above=True, also=(-1,))),
+    'size': Range(0, 1e5, above=True),
 }
 
 
