@@ -61,7 +61,10 @@ def test_a_recipe_passes_without_a_word(recipe):
             dict(log_processor=dict(_scope_='mmpretrain', window_size=10)),
             'log_processor.type is missing: expected the name of a registered class',
         ),
-        (dict(model__data_preprocessor__size=(64, -1)), 'model.data_preprocessor.size=(64, -1): expected a number > 0'),
+        (
+            dict(model__data_preprocessor__size=(64, -1)),
+            'model.data_preprocessor.size=(64, -1): expected a number above 0',
+        ),
         (
             dict(train_dataloader__collate_fn__type='default_colate'),
             "train_dataloader.collate_fn.type='default_colate': expected the name of a registered class, such as "
