@@ -14,6 +14,7 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from mixskd_mm.checkpoints.write import write_file
 from mixskd_mm.resuming.find import INTERRUPTED
 
+from .checkpoint_keys import training
 from .mid_epoch import MidEpochTrainLoop, gather_random_states
 from .ranks import RankExchange
 
@@ -29,7 +30,8 @@ class InterruptionHook(Hook):
     same iteration, whichever was told; that they are at the same batch is checked on the way. The file is removed when the
     resumed training has written another checkpoint.
 
-    A run that was stopped in a validation had written its checkpoint before: the resumed one validates first.
+    A validation ends at once if the checkpoint before it has been written, otherwise after its last batch: hooks such as
+    ``EMAHook`` exchange the weights meanwhile. The resumed run validates first.
 
     Raises:
         InputError: if the processes are at different batches.
@@ -40,16 +42,20 @@ class InterruptionHook(Hook):
 
     def __init__(self) -> None:
         self._told = False
-        self._wrote = False
         self._exchange: RankExchange | None = None
         self._before = None
+        # The last checkpoint, and the iterations after which it was written.
+        self._last: str | None = None
+        self._last_iter = -1
 
     def before_train(self, runner) -> None:
         self._exchange = RankExchange.of(runner)
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGTERM, self._tell)
-        if runner._resume and validation_is_due(runner):
-            runner.val_loop.run()
+        if runner._resume:
+            self._last_iter = runner.iter
+            if validation_is_due(runner):
+                runner.val_loop.run()
 
     def after_train(self, runner) -> None:
         if self._before is not None:
@@ -58,14 +64,11 @@ class InterruptionHook(Hook):
     def _tell(self, signum: int, frame) -> None:
         self._told = True
 
-    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        self._wrote = True
-
     def after_train_epoch(self, runner) -> None:
-        self._remove_interrupted(runner)
+        self._note_checkpoint(runner, runner.iter)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
-        self._remove_interrupted(runner)
+        self._note_checkpoint(runner, runner.iter + 1)
         told = self._exchange(self._told, batch_idx) if self._exchange else self._told
         # Between the steps of an optimiser that accumulates gradients there is nothing to continue from.
         counts = (runner.cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
@@ -75,11 +78,25 @@ class InterruptionHook(Hook):
                 self._exchange.leave()
             end(runner.rank, runner.iter + 1, where)
 
+    # Nothing is trained in a validation, so each process that is told can end by itself.
+    def before_val(self, runner) -> None:
+        if self._told and training(runner):
+            self._end_between(runner)
+
     def after_val_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        # Nothing has been trained since the last iteration, so each process that is told can end by itself.
-        if self._told:
+        if self._told and self._last_iter == runner.iter:
+            end(runner.rank, runner.iter, 'its checkpoint is saved')
+
+    def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
+        if self._told and training(runner):
+            self._end_between(runner)
+
+    def _end_between(self, runner) -> None:
+        """End after an iteration that has ended, with its checkpoint."""
+        where = 'its checkpoint is saved'
+        if self._last_iter != runner.iter:
             where = self._save(runner, dict(epoch=runner.epoch, iter=runner.iter))
-            end(runner.rank, runner.iter, where)
+        end(runner.rank, runner.iter, where)
 
     def _save(self, runner, meta: dict) -> str:
         """Save the state after iteration ``meta['iter']``, where it can be continued; says what was saved."""
@@ -105,14 +122,15 @@ class InterruptionHook(Hook):
             write_file(os.path.join(runner.work_dir, 'last_checkpoint'), path.encode())
         return f'{path} is saved'
 
-    def _remove_interrupted(self, runner) -> None:
-        """Once another checkpoint is there."""
+    def _note_checkpoint(self, runner, iteration: int) -> None:
+        """If a checkpoint has been written after ``iteration``: it is the last, and an interrupted one before it goes."""
         hook = checkpoint_hook(runner)
-        if self._wrote and hook is not None:
-            self._wrote = False
-            path = hook.file_backend.join_path(hook.out_dir, INTERRUPTED)
-            if hook.file_backend.isfile(path):
-                hook.file_backend.remove(path)
+        if hook is None or hook.last_ckpt == self._last:
+            return
+        self._last, self._last_iter = hook.last_ckpt, iteration
+        path = hook.file_backend.join_path(hook.out_dir, INTERRUPTED)
+        if runner.rank == 0 and hook.file_backend.isfile(path):
+            hook.file_backend.remove(path)
 
 
 def end(rank: int, iteration: int, where: str) -> None:

@@ -122,14 +122,31 @@ def test_a_training_that_counts_iterations_continues_to_the_bit(tmp_path, worker
     assert_equal(whole, resumed)
 
 
-def test_sigterm_in_a_validation_ends_there_and_the_resumed_run_validates_first(tmp_path, whole):
-    options = {'train_cfg.val_interval': 1}
-    saved = stop(tmp_path, Terminate('val', 1), options)
-    assert (saved['meta']['epoch'], saved['meta']['iter']) == (1, 4)
+def averaging(work_dir, options):
+    """A config whose validations exchange the weights for their averages."""
+    cfg = tiny.make_config(work_dir, options)
+    cfg.custom_hooks = [dict(type='EMAHook', momentum=0.1)]
+    return cfg
+
+
+@pytest.mark.parametrize(('interval', 'saved'), [(1, 'epoch_1.pth'), (2, 'interrupted.pth')])
+@pytest.mark.parametrize('make_config', [tiny.make_config, averaging])
+def test_sigterm_in_a_validation_keeps_the_state_and_the_resumed_run_validates_first(
+    tmp_path, make_config, interval, saved
+):
+    options = {'train_cfg.val_interval': 1, 'default_hooks.checkpoint.interval': interval}
+    tiny.train(make_config(tmp_path / 'whole', options))
+    with pytest.raises(SystemExit):
+        tiny.train(make_config(tmp_path / 'run', options), Terminate('val', 1))
+    latest, _ = latest_checkpoint(tmp_path / 'run')
+    assert latest.name == saved
     seen = Validations()
-    go_on(tmp_path, options, seen)
+    tiny.train(make_config(tmp_path / 'run', {**options, 'load_from': str(latest), 'resume': True}), seen)
     assert seen.at == [4, 8]
-    assert_equal(whole[0], tiny.load(tmp_path / 'epoch_2.pth'))
+    whole, resumed = (tiny.load(tmp_path / name / 'epoch_2.pth') for name in ('whole', 'run'))
+    assert_equal(whole, resumed)
+    if make_config is averaging:
+        tiny.assert_same_state(whole['ema_state_dict'], resumed['ema_state_dict'])
 
 
 def test_a_run_that_is_complete_validates_again(tmp_path):
