@@ -40,7 +40,7 @@ def test_each_rank_needs_as_many_batches():
 def test_a_worker_lives_through_a_sigterm_that_its_loader_did_not_send():
     loader = iter(DataLoader(Pids(), num_workers=1, prefetch_factor=1, worker_init_fn=survive_sigterm))
     worker = next(loader).item()
-    subprocess.run(['kill', '-TERM', str(worker)], check=True)
+    subprocess.run(['sh', '-c', f'kill -TERM {worker}'], check=True)
     assert [next(loader).item() for _ in range(2)] == [worker] * 2
     (process,) = [process for process in multiprocessing.active_children() if process.pid == worker]
     process.terminate()
