@@ -62,7 +62,7 @@ class ReducedCIFAR100(CIFAR100):
 
 
 def average(image: np.ndarray, size: int) -> np.ndarray:
-    """Mean of each square of ``size`` x ``size`` pixels, rounded half to even: ``(H, W, C)`` to ``(H / size, W / size, C)``."""
+    """``(H, W, C)`` to ``(H / size, W / size, C)``: the mean of each square of pixels, rounded half to even."""
     height, width, channels = image.shape
     squares = image.reshape(height // size, size, width // size, size, channels)
     return np.rint(squares.mean(axis=(1, 3))).astype(image.dtype)
