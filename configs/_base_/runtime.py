@@ -20,5 +20,8 @@ default_hooks = dict(
     provenance=dict(type='ProvenanceHook'),
 )
 
+# mmpretrain's, written anew: its browse_dataset.py hands all of it to the class, also the _scope_ of what is inherited.
+visualizer = dict(_delete_=True, type='UniversalVisualizer', vis_backends=[dict(type='LocalVisBackend')])
+
 # A fixed seed: a resumed run needs the data order of the run that it continues.
 randomness = dict(seed=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, find_latest_checkpoint
 from torch import nn
@@ -61,8 +61,10 @@ class CheckpointKeysHook(Hook):
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The model inside a DDP wrapper, or the model."""
-    return model.module if is_model_wrapper(model) else model
+    """The model inside a DDP wrapper, inside one for test-time augmentation, or inside both; or the model."""
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
 
 
 def source_of(runner) -> str:

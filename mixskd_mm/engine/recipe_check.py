@@ -9,8 +9,10 @@ import numpy as np
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
+from mmpretrain.engine.hooks import SwitchRecipeHook
 from mmpretrain.models.heads import LinearClsHead, StackedLinearClsHead
 from torch import nn
+from torch.utils.data import DataLoader
 
 from mixskd_mm.datasets.class_names import (
     built_datasets,
@@ -26,7 +28,7 @@ from mixskd_mm.datasets.label_maps import check_label_maps
 from mixskd_mm.datasets.skipped_files import check_files_exist, no_images, reads_maps, skipped_notices, steps
 from mixskd_mm.differences import check_compiler
 from mixskd_mm.errors import InputError
-from mixskd_mm.models import SelfDistillationClassifier
+from mixskd_mm.models import MixupDataPreprocessor, SelfDistillationClassifier
 
 from .checkpoint_keys import source_of, training, unwrap
 from .evaluator_check import check_evaluators, check_topk
@@ -59,7 +61,11 @@ class RecipeCheckHook(Hook):
         check_same_classes(names, describe(dataset), expected, source_of(runner))
 
     def before_train(self, runner) -> None:
+        if not isinstance(runner.train_dataloader, DataLoader):
+            # mmpretrain's vis_scheduler.py counts iterations, without data.
+            return
         model = unwrap(runner.model)
+        check_switches(runner.hooks, model)
         training_parts = list(built_datasets(runner.train_dataloader.dataset))
         check_data(runner, training_parts, model)
         validation_parts = []
@@ -87,6 +93,27 @@ class RecipeCheckHook(Hook):
 
     def before_test(self, runner) -> None:
         check_loop(runner, runner.test_loop, 'test_evaluator', unwrap(runner.model))
+
+
+def check_switches(hooks: Iterable[Hook], model: nn.Module) -> None:
+    """Raise InputError if a ``SwitchRecipeHook`` sets what ``model`` does not use, or makes another method of it."""
+    name, preprocessor = type(model).__name__, model.data_preprocessor
+    distils = isinstance(model, SelfDistillationClassifier)
+    mixes = isinstance(preprocessor, MixupDataPreprocessor)
+    for hook in hooks:
+        for epoch, recipe in hook.schedule.items() if isinstance(hook, SwitchRecipeHook) else ():
+            where = f'SwitchRecipeHook at epoch {epoch}'
+            # None would not end the mixing, but is what a method that does not mix has anyway.
+            if 'batch_augments' in recipe and (mixes or (distils and recipe['batch_augments'] is not None)):
+                user = type(preprocessor).__name__ if mixes else name
+                augments = recipe['batch_augments'] and type(recipe['batch_augments']).__name__
+                raise InputError(
+                    f'{where} has batch_augments={augments}: expected none, since {user} does not use them'
+                )
+            if distils and 'loss' in recipe:
+                raise InputError(
+                    f'{where} has loss={type(recipe["loss"]).__name__}: expected none, since {name} has its own terms'
+                )
 
 
 def say(runner, notices: Iterable[str | None]) -> None:

@@ -248,3 +248,12 @@ def test_a_plain_classifier_trains_on_mixed_images_and_labels_from_the_same_draw
 def test_a_plain_classifier_needs_the_number_of_classes():
     with pytest.raises(InputError, match=r'^MixupDataPreprocessor num_classes=None: expected a number for a plain'):
         plain_classifier(alpha=0.4).data_preprocessor(data(), training=True)
+
+
+@pytest.mark.parametrize('training', [True, False])
+@pytest.mark.parametrize('samples', [dict(), dict(data_samples=None)], ids=['absent', 'None'])
+def test_images_without_samples_are_normalised_and_not_mixed(samples, training):
+    ours = MixupDataPreprocessor(**NORMALISE)(dict(inputs=images(False), **samples), training)
+    plain = ClsDataPreprocessor(**NORMALISE)(dict(inputs=images(False), **samples), training)
+    assert set(ours) == {'inputs', 'data_samples'} and ours['data_samples'] is None
+    assert torch.equal(ours['inputs'], plain['inputs'])

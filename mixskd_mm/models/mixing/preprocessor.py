@@ -85,16 +85,17 @@ class MixupDataPreprocessor(ClsDataPreprocessor):
         """Normalise ``data['inputs']``; in training add ``mixture``, or mix for a plain ``ImageClassifier``.
 
         Args:
-            data (dict): ``inputs``, images of shape ``(N, 3, H, W)`` or a list of N, and ``data_samples``.
+            data (dict): ``inputs``, images of shape ``(N, 3, H, W)`` or a list of N, and ``data_samples``. Without the
+                samples, or with None, images are normalised and nothing else, as by ``ClsDataPreprocessor``.
             training (bool): Whether to check labels and draw. Defaults to False.
 
         Returns:
             dict: ``inputs`` of shape ``(N, 3, H, W)``, ``data_samples`` and, in training, ``mixture``. For a plain
             ``ImageClassifier``: mixed ``inputs``, and ``data_samples`` with mixed labels (``gt_score``).
         """
-        if not training:
+        samples = data.get('data_samples')
+        if not training or samples is None:
             return super().forward(data, training)
-        samples = data['data_samples']
         check_labels(samples, self.num_classes)
         # Without the samples, whose labels would move to the device, and the host wait for them.
         inputs = super().forward(dict(inputs=data['inputs']), training)['inputs']
