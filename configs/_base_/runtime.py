@@ -18,6 +18,8 @@ default_hooks = dict(
     finite_checkpoint=dict(type='FiniteCheckpointHook'),
     checkpoint_keys=dict(type='CheckpointKeysHook'),
     provenance=dict(type='ProvenanceHook'),
+    # Losses, accuracies and learning rate beside the log.
+    run_picture=dict(type='RunPictureHook'),
 )
 
 # A fixed seed: a resumed run needs the data order of the run that it continues.

@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.dataset import Compose
-from rich.console import Console
-from rich.progress import track
 from torch.utils.data import Dataset, Subset
 
 from mixskd_mm.errors import InputError
+from mixskd_mm.progress import track
 
 from .loading import LoadedClassifier
 
@@ -205,7 +204,7 @@ def corruption_errors(
     """
     runs = [(corruption, severity) for corruption in corruptions for severity in severities]
     errors: dict[str, list[float]] = {corruption: [] for corruption in corruptions}
-    for corruption, severity in track(runs, f'{classifier.name}, corrupted', console=Console(stderr=True)):
+    for corruption, severity in track(runs, f'{classifier.name}, corrupted'):
         images = corrupted_images(classifier, archive, corruption, severity)
         wrong = 0
         for batch, labels in classifier.on(images, classifier.labels).batches(progress=False):

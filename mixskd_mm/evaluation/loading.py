@@ -11,14 +11,13 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DefaultScope
 from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import DATASETS, MODELS
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from mixskd_mm.checkpoints.load import load_weights
 from mixskd_mm.datasets.folders import check_data_folders, plain_datasets
 from mixskd_mm.errors import InputError
+from mixskd_mm.progress import track
 
 from .pairs import pair_order
 
@@ -85,7 +84,7 @@ class LoadedClassifier:
         labels = self.labels[order].split(batch_size)
         batches = zip(loader, labels, strict=True)
         if progress:
-            batches = track(batches, self.name, total=len(labels), console=Console(stderr=True))
+            batches = track(batches, self.name, total=len(labels))
         for images, batch_labels in batches:
             yield images.to(self.device), batch_labels.to(self.device)
 

@@ -116,7 +116,7 @@ def test_fgsm(run, trained, networks, data, capsys):
     rows = cells(printed)
     assert rows[0] == ['eps', 'Baseline', 'MixSKD'] and rows[-1][0] == '0.1'
     assert [float(row[1]) for row in rows[2:]] == results['models']['Baseline']['top1']
-    assert 'Baseline' in progress and '100%' in progress
+    assert 'Baseline: 1/1, ' in progress and '/s, 0 s left\n' in progress
 
 
 def test_fgsm_without_perturbation_is_the_test_accuracy(run, trained, tmp_path):
