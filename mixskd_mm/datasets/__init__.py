@@ -4,6 +4,7 @@ from .loader_checks import check_batches, check_sample_indices
 from .loading import LoadImageFromFile
 from .mit_indoor67 import MITIndoor67
 from .on_device import OnDeviceDataset, whole_batch
+from .reduced_cifar100 import ReducedCIFAR100
 from .samplers import GroupBatchSampler, NaturalMixedBatchSampler, PairBatchSampler, TwoViewBatchSampler
 from .stanford_dogs import StanfordDogs
 from .supermix import NaturalAndMixedDataset, SuperMixDataset
@@ -19,6 +20,7 @@ __all__ = [
     'NaturalMixedBatchSampler',
     'OnDeviceDataset',
     'PairBatchSampler',
+    'ReducedCIFAR100',
     'StanfordDogs',
     'SuperMixDataset',
     'TwoViewBatchSampler',

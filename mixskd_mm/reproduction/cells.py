@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .tables import CIFAR_NETS, FINE_GRAINED, SUPERMIX_PAIRS, TRANSFER, Row, Table
+from .tables import CIFAR_NETS, FINE_GRAINED, SMALL, SUPERMIX_PAIRS, TRANSFER, Row, Table
 
 
 def config_file(method: str, column: str) -> str:
     """Path below ``configs/``, also if there is no such file. What is fine-tuned has one config whatever pretrained it."""
     if column in CIFAR_NETS:
         return f'cifar100/{method}_{column}_cifar100.py'
+    if column in SMALL:
+        return f'small/{method}_{column}_cifar100-16px.py'
     if column in SUPERMIX_PAIRS:
         teacher, student = column.split('_')
         method, network = ('baseline', teacher) if method == 'teacher' else (method, student)

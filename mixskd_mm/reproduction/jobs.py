@@ -63,7 +63,7 @@ class Job:
             name = f'{name}-{self.entry.config}'
         elif self.column in SUPERMIX_PAIRS and self.pretraining:
             name = f'{name}-from-{self.column.split("_")[0]}'
-        if self.entry.overrides:
+        if self.entry.overrides or self.entry.epochs != 1:
             name = f'{name}-{self.table}-{self.row}'
         budget = '' if self.budget == Budget() else f'-{self.budget.epochs:g}-epochs-1of{self.budget.subset}'
         return Path(name + budget, f'seed{self.seed}')
@@ -94,6 +94,7 @@ class Job:
         """
         cfg = copy.deepcopy(read_once(*recipe(configs, self.entry.config, self.column)))
         cfg.merge_from_dict(dict(self.entry.overrides))
+        Budget(self.entry.epochs).apply(cfg)
         self.budget.apply(cfg)
         cfg.randomness.seed = self.seed
         for key in ('train_dataloader', 'val_dataloader', 'test_dataloader', 'val_evaluator', 'test_evaluator'):

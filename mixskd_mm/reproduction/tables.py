@@ -20,6 +20,7 @@ FINE_GRAINED = {
     'aircraft': 'Aircraft',
 }
 TRANSFER = {'coco': 'COCO', 'voc12aug': 'Pascal VOC', 'ade20k': 'ADE20K', 'coco-stuff164k': 'COCO-Stuff-164k'}
+SMALL = {'r20': 'ResNet-20, 5,000 images of CIFAR-100 at 16 x 16'}
 # Teacher and student.
 SUPERMIX_PAIRS = {
     'wrn40-2_wrn16-2': 'WRN-40-2 to WRN-16-2',
@@ -44,12 +45,14 @@ class Row:
         overrides (Mapping): What the row changes in that config, ``{'model.temperature': 1.0}``.
         paper (Mapping): Its numbers in the paper, ``'80.32 ± 0.13'``, by column or, in a table with several numbers a run,
             by what the table calls them; ``*`` marks one that the paper quotes from the method's own paper.
+        epochs (float): Times the epochs of the recipe, with its schedule stretched. Defaults to 1.
     """
 
     name: str
     config: str
     overrides: Mapping[str, object] = field(default_factory=dict)
     paper: Mapping[str, str] = field(default_factory=dict)
+    epochs: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,42 @@ def loss_row(name: str, number: str, *terms: str) -> Row:
 # What a method has otherwise on other data (docs/methods.md): CS-KD's authors' lambda, MixSKD's authors' self-teacher.
 CSKD_FINE_GRAINED = dict(kd_weight=3.0)
 FRSKD_224 = dict(self_teacher=dict(width=1, depth=1))
+
+def small_row(name: str, config: str, epochs: float = 1.0, **overrides) -> Row:
+    """A row of the small benchmark, which no paper has."""
+    return Row(name, config, {f'model.{key}': value for key, value in overrides.items()}, epochs=epochs)
+
+
+# FLOPs of a training of MixSKD over those of plain cross-entropy, of the same epochs: tools/benchmark/step_flops.py.
+MIXSKD_COST = 5
+SMALL_ROWS = {
+    'baseline': small_row('Baseline', 'baseline'),
+    'mixup': small_row('Mixup', 'mixup'),
+    'mixskd': small_row('MixSKD', 'mixskd'),
+    'cutmix': small_row('CutMix', 'cutmix'),
+    'mixskd-cutmix': small_row('MixSKD with CutMix', 'mixskd-cutmix'),
+    # As long as what costs the same as MixSKD, or Mixup.
+    'baseline-long': small_row(f'Baseline, {MIXSKD_COST} x the epochs', 'baseline', MIXSKD_COST),
+    'mixup-long': small_row(f'Mixup, {MIXSKD_COST} x the epochs', 'mixup', MIXSKD_COST),
+    'cutmix-long': small_row(f'CutMix, {MIXSKD_COST} x the epochs', 'cutmix', MIXSKD_COST),
+    'mixskd-short': small_row(f'MixSKD, 1/{MIXSKD_COST} of the epochs', 'mixskd', 1 / MIXSKD_COST),
+    'manifoldmixup': small_row('Manifold Mixup', 'manifoldmixup'),
+    'ddgsd': small_row('DDGSD', 'ddgsd'),
+    'dks': small_row('DKS', 'dks'),
+    'byot': small_row('BYOT', 'byot'),
+    'sad': small_row('SAD', 'sad'),
+    'tf-kd': small_row('Tf-KD', 'tf-kd'),
+    'cs-kd': small_row('CS-KD', 'cs-kd'),
+    'cs-kd+mixup': small_row('CS-KD+Mixup', 'cs-kd-mixup'),
+    'frskd': small_row('FRSKD', 'frskd'),
+    'frskd+mixup': small_row('FRSKD+Mixup', 'frskd-mixup'),
+    'ps-kd': small_row('PS-KD', 'ps-kd', num_samples=5000),
+    'bake': small_row('BAKE', 'bake'),
+    'cutout': small_row('Cutout', 'cutout'),
+    'autoaugment': small_row('AutoAugment', 'autoaugment'),
+    'randaugment': small_row('RandAugment', 'randaugment'),
+    'randomerasing': small_row('Random Erase', 'randomerasing'),
+}
 
 TABLES = {
     'table1': Table(
@@ -319,5 +358,11 @@ TABLES = {
             'supermix-kd': row('SuperMix + KD on mixed images', 'supermix-kd', SUPERMIX_PAIRS),
         },
         tuple(SUPERMIX_PAIRS),
+    ),
+    'small': Table(
+        'A small benchmark: top-1 accuracy (%)',
+        SMALL,
+        SMALL_ROWS,
+        tuple(SMALL),
     ),
 }
