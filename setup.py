@@ -13,6 +13,8 @@ NOT_FOR_MIM = shutil.ignore_patterns('__pycache__', 'setup_env.sh')
 
 # Needed for two formats of tools/checkpoints/export_backbone.py only.
 EXPORT = ['timm>=1.0', 'safetensors>=0.4']
+# Needed for calibration errors and common corruptions in tools/analysis/ only.
+ANALYSIS = ['torchmetrics>=1.0', 'imagecorruptions-imaug>=1.1.5']
 
 
 class BuildWithMim(build_py):
@@ -70,7 +72,8 @@ setup(
         'detection': forks('mmdet'),
         'segmentation': forks('mmseg'),
         'export': EXPORT,
-        'all': [*forks('mmdet', 'mmseg'), *EXPORT],
+        'analysis': ANALYSIS,
+        'all': [*forks('mmdet', 'mmseg'), *EXPORT, *ANALYSIS],
         'dev': ['pytest', 'pytest-xdist', 'scikit-learn', 'ruff', 'codespell', 'pre-commit'],
     },
     cmdclass={'build_py': BuildWithMim},

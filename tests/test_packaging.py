@@ -81,7 +81,7 @@ def test_metadata(wheel, source):
     assert metadata['License'] == 'Apache-2.0'
     assert SpecifierSet(metadata['Requires-Python']) == SpecifierSet('>=3.10,<3.13')
     assert [line for line in metadata.get_all('Requires-Dist') if 'extra ==' not in line] == []
-    assert set(metadata.get_all('Provides-Extra')) == {'detection', 'segmentation', 'export', 'all', 'dev'}
+    assert set(metadata.get_all('Provides-Extra')) == {'detection', 'segmentation', 'export', 'analysis', 'all', 'dev'}
     assert metadata.get_payload().strip() == (source / 'README.md').read_text().strip()
 
 

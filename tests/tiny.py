@@ -87,6 +87,8 @@ def make_config(work_dir: Path, options: dict | None = None, **kwargs) -> Config
     cfg = Config.fromstring(config_text(**kwargs), '.py')
     cfg.merge_from_dict(options or {})
     cfg.work_dir = str(work_dir)
+    # Drawing would take longer than such a training.
+    cfg.default_hooks.pop('run_picture', None)
     # The Runner's log and message hub go by this name.
     cfg.experiment_name = next(names)
     return cfg

@@ -12,7 +12,6 @@ from itertools import chain
 
 import numpy as np
 from mmengine.registry import DATASETS, init_default_scope
-from rich.progress import track
 from torch.utils.data import DataLoader
 
 from mixskd_mm.cli import Settings, cores, describe_input_error, exit_on_input_error, load_config
@@ -23,6 +22,7 @@ from mixskd_mm.datasets.image_sizes import by_orientation, size, size_problem, s
 from mixskd_mm.datasets.label_maps import is_binary, read_as_stored, storage_problem
 from mixskd_mm.datasets.skipped_files import missing_files, named_files, skipped_notices
 from mixskd_mm.errors import InputError, last_line
+from mixskd_mm.progress import track
 
 # How many missing files are named one by one.
 NAMED = 10
@@ -250,8 +250,7 @@ def check_images(dataset, num_classes: int, samples: int) -> list[str]:
     workers = cores() if len(indices) > 1000 else 0
     inspection = Inspection(dataset, num_classes, missing)
     loader = DataLoader(inspection, batch_size=None, sampler=indices, num_workers=workers, collate_fn=tuple)
-    progress = track(loader, 'decoding', total=len(indices), transient=True, disable=not sys.stdout.isatty())
-    found, turned_images = zip(*progress, strict=True)
+    found, turned_images = zip(*track(loader, '  decoding', total=len(indices)), strict=True)
     print(f'  {len(indices):,} images checked')
     turned_images = list(filter(None, turned_images))
     if turned_images:

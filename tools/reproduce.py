@@ -16,6 +16,7 @@ from pathlib import Path
 
 from mixskd_mm.cli import Settings, exit_on_input_error
 from mixskd_mm.errors import InputError
+from mixskd_mm.progress import Watch, training_state
 from mixskd_mm.reproduction.budget import Budget
 from mixskd_mm.reproduction.jobs import Job, list_jobs, metrics_of
 from mixskd_mm.reproduction.report import measured, write_report
@@ -81,7 +82,9 @@ def run(jobs: list[Job], runs: Path, gpus: int | None) -> dict[Job, dict]:
     for i, job in enumerate(jobs, start=1):
         state = 'done before' if read_result(job, ROOT, runs) else f'log: {runs / job.folder}/train.log'
         print(f'[{i}/{len(jobs)}] {job.title} ({state})', flush=True)
-        results[job] = run_job(job, ROOT, runs, gpus or job.gpus)
+        log = runs / job.folder / 'train.log'
+        with Watch(lambda log=log: training_state(log) and f'    {training_state(log)}'):
+            results[job] = run_job(job, ROOT, runs, gpus or job.gpus)
         numbers = metrics_of(job, results[job]['metrics'])
         print('    ' + ', '.join(f'{name}: {measured([value])}' for name, value in numbers.items()), flush=True)
     return results
@@ -113,7 +116,7 @@ def main() -> None:
         results = run(jobs if args.task is None else [jobs[args.task]], runs, args.gpus)
     if args.task is None:
         markdown, picture = write_report(args.table, jobs, results, budget, shlex.join(command), runs, ROOT / 'configs')
-        print(f'\n{markdown.read_text()}\nWritten to {markdown} and {picture}')
+        print(f'\n{markdown.read_text()}\nWritten to {markdown}, {picture} and {markdown.with_suffix(".html")}')
 
 
 def without_how(arguments: list[str]) -> list[str]:

@@ -15,6 +15,8 @@ downstream_hooks = dict(
     # A detector or segmenter of other classes may be started from.
     checkpoint_keys=dict(type='CheckpointKeysHook', partial_start=True),
     provenance=dict(type='ProvenanceHook'),
+    # Losses, accuracies and learning rate beside the log.
+    run_picture=dict(type='RunPictureHook'),
 )
 
 # A fixed seed: a resumed run needs the data order of the run that it continues.

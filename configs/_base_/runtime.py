@@ -18,6 +18,8 @@ default_hooks = dict(
     finite_checkpoint=dict(type='FiniteCheckpointHook'),
     checkpoint_keys=dict(type='CheckpointKeysHook'),
     provenance=dict(type='ProvenanceHook'),
+    # Losses, accuracies and learning rate beside the log.
+    run_picture=dict(type='RunPictureHook'),
 )
 
 # mmpretrain's, written anew: its browse_dataset.py hands all of it to the class, also the _scope_ of what is inherited.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
@@ -10,17 +12,25 @@ from mixskd_mm.errors import InputError
 from .parts import predicting, without_wrapper
 
 
-def load_weights(model: nn.Module, checkpoint: str) -> None:
-    """Load what ``model`` predicts with, and nothing else, from a checkpoint.
+def load_weights(model: nn.Module, checkpoint: str, parts: tuple[str, ...] | None = None) -> None:
+    """Load what ``model`` predicts with, and nothing else, from a checkpoint or an export.
+
+    Args:
+        model (nn.Module): A classifier.
+        checkpoint (str): File, see :func:`read_weights`.
+        parts (tuple[str, ...], optional): Load only tensors whose names begin so, e.g. ``('backbone.', )``. Defaults to
+            None: all that the model predicts with.
 
     Raises:
         InputError: if the checkpoint cannot be read safely, if tensors of the backbone, the neck or the head are missing, of
             another shape or none of the model's, or if one holds NaN or an infinity.
     """
     source = f'checkpoint {checkpoint}'
-    loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
-    found = predicting(without_wrapper(loaded.get('state_dict', loaded)), model)
-    needed = predicting(model.state_dict(), model)
+    found, needed = (predicting(state, model) for state in (read_weights(checkpoint), model.state_dict()))
+    if parts is not None:
+        found, needed = ({n: v for n, v in state.items() if n.startswith(parts)} for state in (found, needed))
+    # torchvision's older files have no counters of batches, which evaluation does not read.
+    needed = {name: v for name, v in needed.items() if name in found or not name.endswith('.num_batches_tracked')}
     check_keys(shapes(needed), shapes(found), source, type(model).__name__)
     unexpected = [name for name in found if name not in needed]
     if unexpected:
@@ -29,6 +39,40 @@ def load_weights(model: nn.Module, checkpoint: str) -> None:
         )
     check_values(found, source)
     model.load_state_dict({**model.state_dict(), **found})
+
+
+def read_weights(checkpoint: str) -> dict[str, Tensor]:
+    """Tensors of a checkpoint, an export (``.safetensors`` too) or torchvision's weights, by mmpretrain's names.
+
+    Raises:
+        InputError: if it cannot be read safely.
+    """
+    if checkpoint.endswith('.safetensors'):
+        return from_torchvision(load_safetensors(checkpoint))
+    loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+    return from_torchvision(without_wrapper(loaded.get('state_dict', loaded)))
+
+
+def load_safetensors(file: str) -> dict[str, Tensor]:
+    """Tensors of a safetensors file by name. Raises InputError if it is missing or none, or the library is."""
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise InputError(f'checkpoint {file} needs safetensors: pip install safetensors') from error
+    if not os.path.isfile(file):
+        raise InputError(f'checkpoint {file} does not exist', file)
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f'checkpoint {file} is damaged, cut short or no safetensors file ({error})') from error
+
+
+def from_torchvision(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """mmpretrain's names of a ResNet's tensors, whichever the file has; torchvision has no prefix, and calls the head fc."""
+    if 'conv1.weight' not in state:
+        return state
+    return {f'{"head" if name.startswith("fc.") else "backbone"}.{name}': value for name, value in state.items()}
 
 
 def check_values(state: dict[str, Tensor], source: str) -> None:

@@ -13,6 +13,7 @@ from .mid_epoch import MidEpochTrainLoop
 from .provenance import ProvenanceHook
 from .recipe_check import RecipeCheckHook
 from .resume_check import ResumeCheckHook
+from .run_picture import RunPictureHook
 
 __all__ = [
     'BackboneWeightsHook',
@@ -30,5 +31,6 @@ __all__ = [
     'ProvenanceHook',
     'RecipeCheckHook',
     'ResumeCheckHook',
+    'RunPictureHook',
     'keep_loader_seed',
 ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
-from copy import deepcopy
 
 import torch
 from mmengine.config import Config
@@ -11,14 +11,13 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DefaultScope
 from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import DATASETS, MODELS
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from mixskd_mm.checkpoints.load import load_weights
-from mixskd_mm.datasets.folders import check_data_folders
+from mixskd_mm.datasets.folders import check_data_folders, plain_datasets
 from mixskd_mm.errors import InputError
+from mixskd_mm.progress import track
 
 from .pairs import pair_order
 
@@ -34,6 +33,7 @@ class LoadedClassifier:
         batch_size (int): Images a batch. Defaults to 1.
         num_workers (int): Processes that load images. Defaults to 0.
         device (str | torch.device): Where the network computes. Defaults to ``'cpu'``.
+        cfg (Config, optional): The config that it was built from. Defaults to None: built otherwise.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class LoadedClassifier:
         batch_size: int = 1,
         num_workers: int = 0,
         device: str | torch.device = 'cpu',
+        cfg: Config | None = None,
     ) -> None:
         self.name = name
         self.model = model.to(device).eval().requires_grad_(False)
@@ -53,29 +54,38 @@ class LoadedClassifier:
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.device = torch.device(device)
+        self.cfg = cfg
 
     def __len__(self) -> int:
         """Number of test images."""
         return len(self.labels)
 
-    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def on(self, dataset: Dataset, labels: Sequence[int] | Tensor) -> LoadedClassifier:
+        """The same network with other images and labels."""
+        other = copy.copy(self)
+        other.dataset, other.labels = dataset, torch.as_tensor(labels)
+        return other
+
+    def batches(self, progress: bool = True) -> Iterator[tuple[Tensor, Tensor]]:
         """Images ``(N, 3, H, W)`` as the pipeline gives them and labels ``(N, )``, in the data set's order.
 
-        Shows a progress bar, as :meth:`pairs` does.
+        Shows a progress bar, as :meth:`pairs` does, unless ``progress`` is False.
         """
-        return self._load(list(range(len(self))), self.batch_size)
+        return self._load(list(range(len(self))), self.batch_size, progress)
 
     def pairs(self, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The same for pairs of images: 2N rows i, j, i, j, ..., see :mod:`mixskd_mm.evaluation.pairs`."""
         return self._load(pair_order(len(self), seed), max(2, self.batch_size // 2 * 2))
 
-    def _load(self, order: list[int], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _load(self, order: list[int], batch_size: int, progress: bool = True) -> Iterator[tuple[Tensor, Tensor]]:
         loader = DataLoader(
             Subset(self.dataset, order), batch_size, num_workers=self.num_workers, collate_fn=stack_images
         )
         labels = self.labels[order].split(batch_size)
-        bar = track(zip(loader, labels, strict=True), self.name, total=len(labels), console=Console(stderr=True))
-        for images, batch_labels in bar:
+        batches = zip(loader, labels, strict=True)
+        if progress:
+            batches = track(batches, self.name, total=len(labels))
+        for images, batch_labels in batches:
             yield images.to(self.device), batch_labels.to(self.device)
 
     def normalise(self, images: Tensor) -> Tensor:
@@ -103,16 +113,23 @@ def stack_images(samples: list[dict]) -> Tensor:
 
 
 def load_classifier(
-    name: str, cfg: Config, checkpoint: str, device: str | torch.device = 'cpu', images: int | None = None
+    name: str,
+    cfg: Config,
+    checkpoint: str,
+    device: str | torch.device = 'cpu',
+    images: int | None = None,
+    parts: tuple[str, ...] | None = None,
 ) -> LoadedClassifier:
     """Build the classifier and the test data of ``cfg`` and load the weights of ``checkpoint``.
 
     Args:
         name (str): What results call the classifier.
         cfg (Config): Config of a classification run.
-        checkpoint (str): Its checkpoint, or an address that mmengine loads.
+        checkpoint (str): Its checkpoint, an export of it, torchvision's weights of its ResNet, or an address that mmengine
+            loads.
         device (str | torch.device): Where the network computes. Defaults to ``'cpu'``.
         images (int, optional): How many test images to use, evenly spaced over the data set. Defaults to None: all.
+        parts (tuple[str, ...], optional): Load only these parts, e.g. ``('backbone.', )``. Defaults to None: all.
 
     Raises:
         InputError: if ``cfg`` describes no classifier or no labelled test data, has fewer test images, or if the
@@ -121,45 +138,74 @@ def load_classifier(
     if not cfg.get('test_dataloader'):
         raise InputError(f'config {cfg.filename} has no test_dataloader: expected test data')
     check_data_folders(cfg, ('test_dataloader',))
-    model = build_classifier(cfg, checkpoint)
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
-        dataset = DATASETS.build(cfg.test_dataloader.dataset)
-    dataset.full_init()
-    if images is not None:
-        if not 1 <= images <= len(dataset):
-            raise InputError(f'{images} test images asked for: expected 1 to {len(dataset)}, as many as {name} has')
-        chosen = [i * len(dataset) // images for i in range(images)]
-    else:
-        chosen = list(range(len(dataset)))
-    labels = [read_label(dataset.get_data_info(i), getattr(model.head, 'num_classes', None)) for i in chosen]
+    model = build_classifier(cfg, checkpoint, parts)
+    dataset, labels = load_images(name, cfg, cfg.test_dataloader.dataset, 'test images', model, images)
     loader = cfg.test_dataloader
     return LoadedClassifier(
         name,
         model,
-        Subset(dataset, chosen),
+        dataset,
         labels,
         loader.get('batch_size') or 1,
         loader.get('num_workers') or 0,
         device,
+        cfg,
     )
 
 
-def build_classifier(cfg: Config, checkpoint: str) -> ImageClassifier:
-    """The classifier of ``cfg`` with the weights of ``checkpoint``.
+def training_images(classifier: LoadedClassifier, images: int | None = None) -> LoadedClassifier:
+    """The classifier on its config's training images, through the pipeline of its test images: nothing is random.
+
+    Args:
+        classifier (LoadedClassifier): What :func:`load_classifier` returned.
+        images (int, optional): How many, evenly spaced over the data set. Defaults to None: all.
+
+    Raises:
+        InputError: if the config has no training images, or those of several data sets; as :func:`load_classifier`.
+    """
+    cfg = classifier.cfg
+    found = list(plain_datasets(cfg.train_dataloader.dataset)) if cfg.get('train_dataloader') else []
+    if len(found) != 1:
+        raise InputError(f'config {cfg.filename} trains on {len(found)} data sets: expected one')
+    check_data_folders(cfg, ('train_dataloader',))
+    (test,) = plain_datasets(cfg.test_dataloader.dataset)
+    config = dict(found[0], pipeline=test.get('pipeline', ()))
+    return classifier.on(*load_images(classifier.name, cfg, config, 'training images', classifier.model, images))
+
+
+def load_images(
+    name: str, cfg: Config, config: dict, kind: str, model: ImageClassifier, images: int | None
+) -> tuple[Dataset, list[int]]:
+    """A data set, or ``images`` of it that are evenly spaced, and its labels. Raises InputError if it has fewer."""
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
+        dataset = DATASETS.build(config)
+    dataset.full_init()
+    if images is not None:
+        if not 1 <= images <= len(dataset):
+            raise InputError(f'{images} {kind} asked for: expected 1 to {len(dataset)}, as many as {name} has')
+        chosen = [i * len(dataset) // images for i in range(images)]
+    else:
+        chosen = list(range(len(dataset)))
+    labels = [read_label(dataset.get_data_info(i), getattr(model.head, 'num_classes', None)) for i in chosen]
+    return Subset(dataset, chosen), labels
+
+
+def build_classifier(cfg: Config, checkpoint: str, parts: tuple[str, ...] | None = None) -> ImageClassifier:
+    """The classifier of ``cfg`` with the weights of ``checkpoint``, or only those of some ``parts`` of it.
 
     Raises:
         InputError: if ``cfg`` describes no classifier, or the checkpoint cannot be read safely or does not fit.
     """
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
-        config = deepcopy(cfg.model)
+        config = copy.deepcopy(cfg.model)
         if cfg.get('data_preprocessor') is not None:
-            config.setdefault('data_preprocessor', deepcopy(cfg.data_preprocessor))
+            config.setdefault('data_preprocessor', copy.deepcopy(cfg.data_preprocessor))
         model = MODELS.build(config)
         if not isinstance(model, ImageClassifier) or not model.with_head:
             raise InputError(
                 f'config {cfg.filename} has the model {config.type}: expected an ImageClassifier with a head'
             )
-        load_weights(model, checkpoint)
+        load_weights(model, checkpoint, parts)
     return revert_sync_batchnorm(model)
 
 

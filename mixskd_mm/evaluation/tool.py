@@ -17,6 +17,7 @@ from mixskd_mm.checkpoints.write import write_figure, write_text
 from mixskd_mm.cli import Settings, load_config
 from mixskd_mm.errors import InputError
 
+from .corruptions import CORRUPTIONS, SEVERITIES
 from .loading import LoadedClassifier, load_classifier
 
 
@@ -27,7 +28,7 @@ def analysis_parser(description: str, tool: str) -> argparse.ArgumentParser:
         'models',
         nargs='+',
         metavar='CONFIG CHECKPOINT',
-        help='config of a classifier and its checkpoint, one pair after the other',
+        help='config of a classifier and its checkpoint, or an export of it, one pair after the other',
     )
     parser.add_argument('--names', nargs='+', help="what to call them (default: their configs' names)")
     parser.add_argument(
@@ -60,6 +61,54 @@ def add_pair_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--seed', type=int, default=0, help='determines the pairs (default: 0)')
 
 
+def add_corruption_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the tools that corrupt the test images."""
+    parser.add_argument(
+        '--archive',
+        metavar='DIR',
+        help='CIFAR-10-C, CIFAR-100-C or ImageNet-C, unpacked (default: the library imagecorruptions corrupts the images)',
+    )
+    parser.add_argument(
+        '--corruptions',
+        nargs='+',
+        default=list(CORRUPTIONS),
+        metavar='NAME',
+        help='which (default: the 15 of the benchmark)',
+    )
+    parser.add_argument(
+        '--severities', nargs='+', default=list(map(str, SEVERITIES)), metavar='1|...|5', help='which (default: all 5)'
+    )
+
+
+def read_severities(args: argparse.Namespace) -> list[int]:
+    """``--severities`` as numbers. Raises InputError if one, or a name of ``--corruptions``, is not known."""
+    known = list(map(str, SEVERITIES))
+    wrong = [text for text in args.severities if text not in known]
+    if wrong:
+        raise InputError(f'--severities {wrong[0]}: expected some of {" ".join(known)}')
+    wrong = [name for name in args.corruptions if args.archive is None and name not in CORRUPTIONS]
+    if wrong:
+        raise InputError(f'--corruptions {wrong[0]}: expected some of {" ".join(CORRUPTIONS)}')
+    return sorted(set(map(int, args.severities)))
+
+
+def add_probe_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the tools that learn from a backbone's features."""
+    parser.add_argument('--k', type=int, default=20, help='nearest neighbours (default: 20)')
+    parser.add_argument(
+        '--train-images',
+        type=int,
+        metavar='N',
+        help='learn from N evenly spaced training images, through the test pipeline (default: all)',
+    )
+
+
+def class_names_of(classifier: LoadedClassifier) -> list[str]:
+    """Names of the classes of the test data, or their numbers."""
+    names = classifier.dataset.dataset.metainfo.get('classes')
+    return list(map(str, names or range(classifier.model.head.num_classes)))
+
+
 def read_numbers(option: str, texts: Sequence[str], highest: float = math.inf) -> list[float]:
     """Different numbers, in ascending order. Raises InputError for one that is none or is not in [0, ``highest``]."""
     numbers = set()
@@ -75,8 +124,8 @@ def read_numbers(option: str, texts: Sequence[str], highest: float = math.inf) -
     return sorted(numbers)
 
 
-def load_models(args: argparse.Namespace) -> list[LoadedClassifier]:
-    """The classifiers that the arguments name; the folder of ``--out`` exists afterwards.
+def load_models(args: argparse.Namespace, parts: tuple[str, ...] | None = None) -> list[LoadedClassifier]:
+    """The classifiers that the arguments name, or only ``parts`` of them; the folder of ``--out`` exists afterwards.
 
     Raises:
         InputError: if arguments do not make sense, a file is wrong, or the classifiers have different test data.
@@ -100,7 +149,7 @@ def load_models(args: argparse.Namespace) -> list[LoadedClassifier]:
     for name, config, checkpoint in zip(names, configs, checkpoints, strict=True):
         run = dict(config=config, on=None, cfg_options=args.cfg_options, launcher='none', local_rank=0, work_dir=None)
         cfg = load_config(argparse.Namespace(**run))
-        classifiers.append(load_classifier(name, cfg, checkpoint, device, args.images))
+        classifiers.append(load_classifier(name, cfg, checkpoint, device, args.images, parts))
         if not torch.equal(classifiers[-1].labels, classifiers[0].labels):
             raise InputError(f'{names[0]} and {name} have different test data: expected configs with the same')
     return classifiers
@@ -144,6 +193,16 @@ def draw_lines(axis: Axes, x: Sequence[float], lines: dict[str, Sequence[float]]
     axis.set(**labels)
     axis.legend(fontsize=8)
     axis.grid(alpha=0.3)
+
+
+def draw_bars(figure: Figure, panels: dict[str, dict[str, float]]) -> None:
+    """One panel a measure with one bar a model, its value above it."""
+    for axis, (title, values) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        bars = axis.bar(range(len(values)), list(values.values()), color=[f'C{i}' for i in range(len(values))])
+        axis.bar_label(bars, fmt='%.4g', fontsize=8)
+        axis.set_xticks(range(len(values)), list(values), rotation=30, ha='right', fontsize=8)
+        axis.set_title(title, fontsize=9)
+        axis.margins(y=0.12)
 
 
 def write_results(out: str, tool: str, results: dict, figure: Figure) -> None:

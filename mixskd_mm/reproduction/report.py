@@ -12,6 +12,7 @@ matplotlib.use('Agg')
 from matplotlib import pyplot as plt
 
 from mixskd_mm.checkpoints.write import write_figure, write_text
+from mixskd_mm.page import write_page
 
 from .budget import Budget
 from .cells import find_row, is_trainable
@@ -68,7 +69,9 @@ def table_rows(
 def write_report(
     name: str, jobs: list[Job], results: dict[Job, dict], budget: Budget, command: str, folder: Path, configs: Path
 ) -> tuple[Path, Path]:
-    """Write ``<name>.md`` and ``<name>.png`` and return their paths.
+    """Write ``<name>.md``, ``<name>.png`` and ``<name>.html``, which has the trainings' pictures, too.
+
+    Returns the first two paths.
 
     Args:
         name (str): Name of the table.
@@ -97,9 +100,17 @@ def write_report(
         f'Code: mixskd_mm {", ".join(code) or "-"}. Command: `{command}`',
     ]
     markdown, picture = folder / f'{name}.md', folder / f'{name}.png'
-    write_text(str(markdown), to_markdown(title, parts, notes))
+    text = to_markdown(title, parts, notes)
+    write_text(str(markdown), text)
     draw(picture, title, parts, notes[-1])
+    write_page(folder / f'{name}.html', title, text, {}, training_pictures(results, folder))
     return markdown, picture
+
+
+def training_pictures(results: dict[Job, dict], folder: Path) -> dict[str, Path]:
+    """What ``RunPictureHook`` drew of each run that is done, by the run's title."""
+    found = {job.title: sorted(Path(folder, job.folder).glob('*/training.png')) for job in results}
+    return {title: files[-1] for title, files in found.items() if files}
 
 
 def gpu_notes(results: dict[Job, dict]) -> list[str]:

@@ -15,6 +15,7 @@ PRETRAINING = {
     'ProvenanceHook',
     'KeepFreedMemoryHook',
     'ResumeCheckHook',
+    'RunPictureHook',
 }
 FINE_TUNING = PRETRAINING - {'KeepFreedMemoryHook'} | {'BackboneWeightsHook'}
 QUICKSTART = FINE_TUNING - {'ProvenanceHook'}
@@ -38,6 +39,7 @@ ORDER = [
     'EMAHook',  # exchanges its weights
     'LoggerHook',
     'LateRemovalCheckpointHook',
+    'RunPictureHook',  # draws what was logged
 ]
 
 

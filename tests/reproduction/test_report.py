@@ -57,6 +57,16 @@ def test_a_report(tmp_path, configs):
     text = '\n'.join(lines)
     assert '3 of 6 runs are done' in text and 'mixskd_mm 1.0+abc. Command: `reproduce.py table1`' in text
     assert picture.read_bytes().startswith(b'\x89PNG')
+    page = (tmp_path / 'table1.html').read_text(encoding='utf-8')
+    assert '<td>78.50 ± 0.71</td>' in page and '<img' not in page
+    # With the last picture of each training that has one.
+    for second in ('1', '2'):
+        drawn = tmp_path / jobs[0].folder / second / 'training.png'
+        drawn.parent.mkdir(parents=True)
+        drawn.write_bytes(second.encode())
+    write_report('table1', jobs, results, Budget(0.5), '', tmp_path, configs)
+    page = (tmp_path / 'table1.html').read_text(encoding='utf-8')
+    assert page.count('<img') == 1 and 'base64,Mg==' in page and f'<summary>{jobs[0].title}</summary>' in page
 
 
 def test_fgsm_has_a_part_for_each_eps(tmp_path, configs):

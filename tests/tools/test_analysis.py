@@ -10,6 +10,9 @@ import tiny
 import torch
 import torch.nn.functional as F
 from mmpretrain.registry import MODELS
+from sklearn.linear_model import LogisticRegression
+
+from mixskd_mm.checkpoints.export import export
 
 EPSILONS = [0.0, 0.01, 0.1]
 LAMS = [0.0, 0.3, 0.5, 1.0]
@@ -113,7 +116,7 @@ def test_fgsm(run, trained, networks, data, capsys):
     rows = cells(printed)
     assert rows[0] == ['eps', 'Baseline', 'MixSKD'] and rows[-1][0] == '0.1'
     assert [float(row[1]) for row in rows[2:]] == results['models']['Baseline']['top1']
-    assert 'Baseline' in progress and '100%' in progress
+    assert 'Baseline: 1/1, ' in progress and '/s, 0 s left\n' in progress
 
 
 def test_fgsm_without_perturbation_is_the_test_accuracy(run, trained, tmp_path):
@@ -218,6 +221,143 @@ def softmax(logits):
     return e / e.sum(axis=1, keepdims=True)
 
 
+def pooled(network, files):
+    """Features of images, float64 ``(N, D)``."""
+    images = np.stack([cv2.imread(str(file))[..., ::-1] for file in files]).transpose(0, 3, 1, 2).astype(np.float32)
+    with torch.no_grad():
+        return network.backbone(normalise(torch.tensor(images)))[-1].mean((2, 3)).double().numpy()
+
+
+def test_calibration(run, trained, networks, data, capsys):
+    results = run('calibration', *trained, '--bins', 10)
+    images, labels = data
+    for model, network in zip(results['models'].values(), networks):
+        p = softmax(network(normalise(images)).detach().double().numpy())
+        confidence, correct = p.max(axis=1), p.argmax(axis=1) == labels.numpy()
+        index = np.minimum((confidence * 10).astype(int), 9)
+        gaps = [abs(correct[index == k].sum() - confidence[index == k].sum()) for k in range(10)]
+        assert model['ece'] == pytest.approx(100 * sum(gaps) / 50, abs=1e-2)
+        assert model['top1'] == pytest.approx(100 * correct.mean()) and sum(model['counts']) == 50
+        assert model['nll'] == pytest.approx(-np.log(p[range(50), labels]).mean(), rel=1e-3)
+    rows = cells(capsys.readouterr().out)
+    assert rows[0] == ['model', 'top-1 (%)', 'mean confidence (%)', 'ECE (%)', 'NLL (nats)']
+    assert float(rows[2][3]) == pytest.approx(results['models']['tiny 1']['ece'], rel=1e-3)
+
+
+@pytest.fixture(scope='module')
+def probed(networks):
+    """Of both networks: top-1 of 3 nearest neighbours and of scikit-learn's logistic regression."""
+    files = [sorted((tiny.digits() / split).rglob('*.png')) for split in ('train', 'test')]
+    expected = []
+    for network in networks:
+        (train, test), (labels, true) = zip(
+            *((pooled(network, some), np.array([int(file.parent.name) for file in some])) for some in files)
+        )
+        a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (train, test))
+        knn = []
+        for similarity in b @ a.T:
+            votes = np.zeros(10)
+            for n in np.argsort(-similarity)[:3]:
+                votes[labels[n]] += np.exp(similarity[n] / 0.07)
+            knn.append(votes.argmax())
+        mean, std = train.mean(axis=0), train.std(axis=0, ddof=1)
+        linear = LogisticRegression(tol=1e-8, max_iter=10_000).fit((train - mean) / std, labels)
+        expected.append([100 * np.mean(knn == true), 100 * linear.score((test - mean) / std, true)])
+    return expected
+
+
+def test_probe(run, trained, probed):
+    results = run('probe', *trained, '--k', 3)
+    for model, expected in zip(results['models'].values(), probed):
+        # A sample between two classes may fall to either side.
+        assert [model['knn'], model['linear_probe']] == pytest.approx(expected, abs=2.01)
+        assert min(expected) > 30
+
+
+def test_probe_of_exports_and_of_weights_without_a_head(run, trained, tmp_path):
+    """All forms of the same backbone, also with the head of other classes."""
+    config, checkpoint = trained[2:]
+    forms = [tmp_path / name for name in ('mm.pth', 'mm.safetensors', 'torchvision.pth')]
+    for file in forms[:2]:
+        export(str(checkpoint), str(file), 'safetensors' if file.suffix == '.safetensors' else 'mm')
+    state = tiny.load(forms[0])['state_dict']
+    # As torchvision names and older ones leave out, with 1000 classes.
+    weights = {
+        name.removeprefix('backbone.'): value
+        for name, value in state.items()
+        if name.startswith('backbone.') and not name.endswith('num_batches_tracked')
+    }
+    torch.save({**weights, 'fc.weight': torch.zeros(1000, 64), 'fc.bias': torch.zeros(1000)}, forms[2])
+    models = [str(one) for form in (checkpoint, *forms) for one in (config, form)]
+    results = run('probe', *models, '--k', 3, '--images', 25)['models']
+    numbers = [(model['knn'], model['linear_probe']) for model in results.values()]
+    assert len(numbers) == 4 and len(set(numbers)) == 1
+    # Their heads fit or are refused where they count.
+    assert run('calibration', *models[:6], '--images', 10)['models']['tiny 3']['nll'] > 0
+
+
+def test_confusion_matrix(run, trained, networks, data, capsys):
+    results = run('confusion_matrix', *trained)
+    images, labels = data
+    assert results['classes'] == [str(digit) for digit in range(10)]
+    for model, network in zip(results['models'].values(), networks):
+        expected = np.zeros((10, 10), int)
+        for label, predicted in zip(labels, network(normalise(images)).argmax(1)):
+            expected[label, predicted] += 1
+        assert model['matrix'] == expected.tolist()
+        np.fill_diagonal(expected, 0)
+        first = model['most_confused'][0]
+        assert first['images'] == expected.max() == expected[int(first['label']), int(first['predicted'])] > 0
+    assert cells(capsys.readouterr().out)[0] == ['model', 'label', 'predicted', 'images']
+
+
+@pytest.fixture(scope='module')
+def archive(tmp_path_factory):
+    """In ImageNet-C's layout: severity s of fog is the image, s times 30 brighter."""
+    folder = tmp_path_factory.mktemp('digits-c')
+    for severity in (1, 2, 3, 4, 5):
+        for file in (tiny.digits() / 'test').rglob('*.png'):
+            target = folder / 'fog' / str(severity) / file.parent.name / file.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(target), cv2.add(cv2.imread(str(file)), (30 * severity,) * 4))
+    return folder
+
+
+def test_corruptions_and_compare(run, trained, networks, data, probed, archive, capsys):
+    images, labels = data
+    options = ('--archive', archive, '--corruptions', 'fog', '--severities', 5, 2)
+    expected = [
+        [100 - accuracy(network(normalise((images + 30 * s).clamp(max=255))), labels) for s in (2, 5)]
+        for network in networks
+    ]
+    results = run('corruptions', *trained, *options)
+    assert results['severities'] == [2, 5] and results['archive'] == str(archive)
+    found = [model['errors']['fog'] for model in results['models'].values()]
+    assert np.array(found) == pytest.approx(np.array(expected), abs=2.01)
+    assert all(model['mce'] is None for model in results['models'].values())
+    assert np.mean(expected) > 10
+    capsys.readouterr()
+
+    measures = ('--measures', 'corruptions', 'calibration', 'probe', '--k', 3)
+    compared = run('compare', *trained, *options, *measures, '--names', 'Baseline', 'MixSKD')['models']
+    for model, errors, numbers, network in zip(compared.values(), found, probed, networks):
+        assert model['corruption_error'] == pytest.approx(np.mean(errors))
+        assert [model['knn'], model['linear_probe']] == pytest.approx(numbers, abs=2.01)
+        assert model['top1'] == pytest.approx(accuracy(network(normalise(images)), labels))
+    rows = cells(capsys.readouterr().out)
+    columns = ['top-1 (%)', 'ECE (%)', 'NLL (nats)', 'kNN top-1 (%)', 'linear probe top-1 (%)', 'corruption error (%)']
+    assert rows[0] == ['model', *columns] and [row[0] for row in rows[2:]] == ['Baseline', 'MixSKD']
+
+
+def test_compare_without_options_is_what_the_other_tools_say(run, trained):
+    few = (*trained[:2], '--images', 20)
+    (model,) = run('compare', *few)['models'].values()
+    (attacked,) = run('fgsm', *few, '--eps', 0.01)['models'].values()
+    (missed,) = run('miss_rate', *few, '--lams', 0.5)['models'].values()
+    assert [model['fgsm'], model['miss_rate']] == [attacked['top1'][0], missed['miss_rate'][0]]
+    assert {'top1', 'ece', 'nll', 'knn', 'linear_probe'} <= set(model) and 'corruption_error' not in model
+
+
 @pytest.mark.parametrize('tool', ['fgsm', 'linearity'])
 def test_a_second_run_writes_the_same(run, tool, trained, tmp_path):
     few = (*trained[:2], '--images', 20)
@@ -234,7 +374,13 @@ def test_options_reach_the_config(run, trained):
     assert run('miss_rate', *trained[:2], '--lams', 0.5, '--cfg-options', *options)['images'] == 40
 
 
-@pytest.mark.parametrize('tool', ['fgsm', 'miss_rate', 'log_probabilities', 'linearity'])
+@pytest.mark.parametrize(
+    'tool',
+    [
+        *('fgsm', 'miss_rate', 'log_probabilities', 'linearity'),
+        *('calibration', 'probe', 'corruptions', 'confusion_matrix', 'compare'),
+    ],
+)
 def test_help(tool, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         tiny.run_script(f'tools/analysis/{tool}.py', '--help', monkeypatch=monkeypatch)
@@ -283,6 +429,23 @@ def test_log_probabilities_compare_two(error_of, trained, count):
 def test_names_that_do_not_tell_models_apart(error_of, trained, names):
     message = error_of('fgsm', *trained, '--names', *names)
     assert message == f'error: --names {" ".join(names)}: expected 2 different names, one a checkpoint'
+
+
+def test_values_of_the_other_tools(error_of, trained):
+    message = error_of('corruptions', *trained[:2], '--severities', '6')
+    assert message == 'error: --severities 6: expected some of 1 2 3 4 5'
+    message = error_of('compare', *trained[:2], '--corruptions', 'rain')
+    assert message.startswith('error: --corruptions rain: expected some of gaussian_noise shot_noise ')
+    message = error_of('probe', *trained[:2], '--k', '41')
+    assert message == 'error: k=41 neighbours: expected 1 to 40, as many as there are training images'
+    message = error_of('probe', *trained[:2], '--train-images', '41')
+    assert message == 'error: 41 training images asked for: expected 1 to 40, as many as tiny has'
+    assert error_of('calibration', *trained[:2], '--bins', '0') == 'error: --bins 0: expected a number > 0'
+    # 16 x 16 pixels.
+    message = error_of('corruptions', *trained[:2])
+    assert message.startswith(
+        'error: corruptions got an image (3, 16, 16) of type torch.uint8: expected torch.uint8 and'
+    )
 
 
 def test_missing_files(error_of, trained, tmp_path):

@@ -21,6 +21,8 @@ from report import METHODS, STARTS, TASKS, classification_table, draw_curves, dr
 ROOT = Path(__file__).resolve().parents[2]
 OUT = Path('work_dirs/quickstart')
 SEEDS = (0, 1, 2)
+# Seconds of each run on one busy core. Their proportions tell how long all will take once some have ended.
+COSTS = {'baseline': 90, 'mixup': 90, 'mixskd': 300, 'cascade-rcnn': 530, 'deeplabv3': 260}
 
 
 def run(log: Path, *command: str) -> None:
@@ -66,34 +68,77 @@ def draw_predictions(task: str) -> Path:
 
 
 class Progress:
-    """Prints a line for each finished run."""
+    """A line for each finished run; meanwhile what runs, at which rate, and how long all of it will still take.
 
-    def __init__(self, total: int) -> None:
-        self.start, self.total, self.done = time.time(), total, 0
+    Args:
+        costs (dict[str, float]): Each run's share of the time, by its title, in any unit.
+        workers (int): Runs at a time.
+    """
+
+    def __init__(self, costs: dict[str, float], workers: int) -> None:
+        self.start, self.costs, self.workers = time.time(), costs, workers
+        self.running: dict[str, tuple[float, Path]] = {}
+        # Title to seconds.
+        self.done: dict[str, float] = {}
         self._lock = threading.Lock()
+        self.say = print
 
-    def __call__(self, result: str) -> None:
+    def begin(self, title: str, folder: Path) -> None:
+        """A run starts, with its log in ``folder``."""
         with self._lock:
-            self.done += 1
-            print(f'  {self.done}/{self.total} {result} ({time.time() - self.start:.0f} s)', flush=True)
+            self.running[title] = (time.time(), ROOT / folder / 'train.log')
+
+    def end(self, title: str, result: str) -> None:
+        """It has ended."""
+        with self._lock:
+            self.done[title] = time.time() - self.running.pop(title)[0]
+            count = len(self.done)
+        self.say(f'  {count}/{len(self.costs)} {title}: {result} ({time.time() - self.start:.0f} s)')
+
+    def remaining(self) -> float | None:
+        """Seconds until all runs have ended, from those that have; None before the first."""
+        with self._lock:
+            if not self.done:
+                return None
+            unit = sum(self.done.values()) / sum(self.costs[title] for title in self.done)
+            left = unit * sum(cost for title, cost in self.costs.items() if title not in self.done)
+            spent = [min(time.time() - begun, unit * self.costs[title]) for title, (begun, _) in self.running.items()]
+            return (left - sum(spent)) / self.workers
+
+    def __call__(self) -> str:
+        """What to say of the state."""
+        from mixskd_mm.progress import duration, training_state
+
+        with self._lock:
+            runs = list(self.running.items())
+        states = [f'{title}: {training_state(log) or "starting"}' for title, (_, log) in runs]
+        seconds = self.remaining()
+        return '    ' + '; '.join([*states, *([] if seconds is None else [f'all: about {duration(seconds)} left'])])
+
+
+def title_of(what: str, which: int | str) -> str:
+    """What a run is called: a method and a seed, or a task and a start."""
+    return f'{METHODS[what]}, seed {which}' if what in METHODS else f'{TASKS[what]} from {STARTS[which]}'
 
 
 def classify(method: str, seed: int, progress: Progress) -> float:
     """Top-1 in percent of one method and seed."""
-    config = f'configs/quickstart/{method}_r18_digits.py'
-    accuracy = train_and_test(config, OUT / method / f'seed{seed}', seed)['accuracy/top1']
-    progress(f'{METHODS[method]}, seed {seed}: {accuracy:.2f} %')
+    config, folder = f'configs/quickstart/{method}_r18_digits.py', OUT / method / f'seed{seed}'
+    progress.begin(title_of(method, seed), folder)
+    accuracy = train_and_test(config, folder, seed)['accuracy/top1']
+    progress.end(title_of(method, seed), f'{accuracy:.2f} %')
     return accuracy
 
 
 def transfer(task: str, start: str, pretraining: Future, progress: Progress) -> float | None:
     """Score in percent of one task from one start, or None if the detector found nothing; waits for the checkpoint."""
     pretraining.result()
+    progress.begin(title_of(task, start), OUT / task / start)
     metrics = train_and_test(f'configs/quickstart/{task}_r18-{start}_scenes.py', OUT / task / start, seed=0)
     score = metrics.get('mIoU') if task == 'deeplabv3' else metrics.get('coco/bbox_mAP')
     if score is not None and task == 'cascade-rcnn':
         score *= 100
-    progress(f'{TASKS[task]} from {STARTS[start]}: {"-" if score is None else f"{score:.1f}"}')
+    progress.end(title_of(task, start), '-' if score is None else f'{score:.1f}')
     return score
 
 
@@ -108,13 +153,16 @@ def main() -> None:
 
     from mixskd_mm.cli import cores
     from mixskd_mm.errors import InputError
+    from mixskd_mm.page import write_page
+    from mixskd_mm.progress import Watch
 
     # The slowest first: the cores then stay busy to the end.
     runs = [(method, seed) for method in reversed(METHODS) for seed in SEEDS]
     transfers = [(task, start) for task in TASKS for start in STARTS]
-    progress = Progress(len(runs) + len(transfers))
-    print(f'[2/4] training and testing {progress.total} networks: about 10 minutes on 2 cores', flush=True)
-    with ThreadPoolExecutor(max_workers=cores()) as pool:
+    progress = Progress({title_of(*one): COSTS[one[0]] for one in [*runs, *transfers]}, cores())
+    print(f'[2/4] training and testing {len(progress.costs)} networks: about 10 minutes on 2 cores', flush=True)
+    with Watch(progress) as watch, ThreadPoolExecutor(max_workers=cores()) as pool:
+        progress.say = watch.say
         classifiers = {run: pool.submit(classify, *run, progress) for run in runs}
         pretraining = classifiers['mixskd', SEEDS[0]]
         tuned = {run: pool.submit(transfer, *run, pretraining, progress) for run in transfers}
@@ -141,8 +189,19 @@ def main() -> None:
     write_text(str(ROOT / OUT / 'results.md'), text)
     results = dict(top1=accuracies, transfer={f'{task} from {start}': score for (task, start), score in scores.items()})
     write_text(str(ROOT / OUT / 'results.json'), json.dumps(results, indent=2) + '\n')
+    pictures = {
+        'Loss terms and accuracies over time': ROOT / OUT / 'curves.png',
+        'Annotations and predictions': ROOT / OUT / 'transfer.png',
+    }
+    folders = {
+        title_of(*one): OUT / one[0] / (f'seed{one[1]}' if one in runs else one[1]) for one in [*runs, *transfers]
+    }
+    drawn = {title: sorted((ROOT / folder).glob('*/training.png'))[:1] for title, folder in folders.items()}
+    each = {title: files[0] for title, files in drawn.items() if files}
+    write_page(ROOT / OUT / 'report.html', 'MixSKD on digits', f'# MixSKD on digits\n\n{text}', pictures, each)
     print(
         f'\n{text}\n'
+        f'Report     {OUT}/report.html: all tables and pictures in one file\n'
         f'Tables     {OUT}/results.md (results.json)\n'
         f'Pictures   {OUT}/curves.png: loss terms and accuracies over time\n'
         f'           {OUT}/transfer.png: boxes and masks\n'
