@@ -4,6 +4,7 @@ import re
 import sys
 
 import cv2
+import forked
 import pytest
 import tiny
 from runs import Run, kill_when_paused, probed
@@ -44,7 +45,7 @@ def resumed(training):
     kill_when_paused([*command, *options], folder, probed(folder / 'probe_killed', PAUSE='2,2'))
     assert sorted(path.name for path in (folder / 'resumed').glob('*.pth')) == ['epoch_1.pth', 'epoch_2.pth']
     arguments = ('--work-dir', folder / 'resumed', '--resume', *options, 'train_cfg.val_interval=4')
-    output = tiny.succeed('train.py', config, *arguments, cwd=folder, env=probed(folder / 'probe_resumed'))
+    output = forked.succeed('train.py', config, *arguments, cwd=folder, env=probed(folder / 'probe_resumed'))
     return Run(folder / 'resumed', folder / 'probe_resumed', 4, output)
 
 

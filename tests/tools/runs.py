@@ -8,6 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import forked
 import psutil
 import tiny
 
@@ -34,7 +35,8 @@ def kill_when_paused(command: list, cwd: Path, env: dict, ranks: int = 1) -> Non
     """Start a run with PAUSE set, and kill it and all of its processes with SIGKILL once each rank has stopped."""
     folder = Path(env['PROBE'])
     with (folder.parent / f'{folder.name}.log').open('w') as log:
-        run = subprocess.Popen(list(map(str, command)), cwd=cwd, env=env, stdout=log, stderr=subprocess.STDOUT)
+        start = forked.start if ranks == 1 else subprocess.Popen
+        run = start(list(map(str, command)), cwd=cwd, env=env, stdout=log, stderr=subprocess.STDOUT)
         workers = []
         try:
             deadline = time.monotonic() + tiny.PATIENCE

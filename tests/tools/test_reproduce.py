@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
 import tiny
 
@@ -44,7 +45,7 @@ def arguments(work_dir, *more):
 def wait_for(path, process):
     end = time.monotonic() + tiny.PATIENCE
     while not path.exists():
-        assert process.poll() is None and time.monotonic() < end, process.communicate()
+        assert process.poll() is None and time.monotonic() < end, path
         time.sleep(0.02)
 
 
@@ -59,25 +60,21 @@ def test_two_rows_of_table_1_with_a_kill_and_a_resume(tmp_path, env):
     made = (baseline / 'result.json').stat().st_mtime_ns
 
     command = [sys.executable, str(TOOL), *arguments(runs)]
-    process = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        env=dict(env, PROBE=str(tmp_path), PAUSE='2,0'),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    # In the third epoch of the second one.
-    wait_for(tmp_path / 'paused0', process)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    with (tmp_path / 'killed.log').open('w') as log:
+        paused = dict(env, PROBE=str(tmp_path), PAUSE='2,0')
+        process = forked.start(command, cwd=tmp_path, env=paused, stdout=log, start_new_session=True)
+        # In the third epoch of the second one.
+        try:
+            wait_for(tmp_path / 'paused0', process)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     assert (mixskd / 'epoch_2.pth').exists() and not (mixskd / 'result.json').exists()
 
-    tiny.succeed('reproduce.py', *arguments(runs, '--report'), cwd=tmp_path, env=env)
+    forked.succeed('reproduce.py', *arguments(runs, '--report'), cwd=tmp_path, env=env)
     assert '1 of 2 runs are done' in (runs / 'table1.md').read_text()
 
-    second = tiny.succeed('reproduce.py', *arguments(runs), cwd=tmp_path, env=env).stdout
+    second = forked.succeed('reproduce.py', *arguments(runs), cwd=tmp_path, env=env).stdout
     assert 'Baseline, ResNet-18, seed 0 (done before)' in second
     assert (baseline / 'result.json').stat().st_mtime_ns == made
     assert 'resumed epoch' in (mixskd / 'train.log').read_text()
@@ -100,7 +97,7 @@ def test_two_rows_of_table_1_with_a_kill_and_a_resume(tmp_path, env):
     trained = (baseline / 'epoch_6.pth').stat().st_mtime_ns
     attack = ['table5-fgsm', *arguments(runs)[1:]]
     del attack[attack.index('mixskd')]
-    tiny.succeed('reproduce.py', *attack, cwd=tmp_path, env=env)
+    forked.succeed('reproduce.py', *attack, cwd=tmp_path, env=env)
     assert (baseline / 'epoch_6.pth').stat().st_mtime_ns == trained
     (attacked,) = json.loads((baseline / 'fgsm' / 'fgsm.json').read_text())['models'].values()
     text = (runs / 'table5-fgsm.md').read_text()
@@ -135,7 +132,7 @@ def test_slurm_gets_one_array_whose_tasks_are_the_runs(tmp_path, env):
     sbatch.chmod(0o755)
     env = {**env, 'PATH': f'{sbatch.parent}:{env["PATH"]}', 'SBATCH_ARGS': '--time 10:00'}
     options = ['--rows', 'mixup', 'mixskd', '--nets', 'wrn16-2', '--seeds', '2', '--data-root', 'my data']
-    tiny.succeed('reproduce.py', 'table1', *options, '--slurm', 'gpu', cwd=tmp_path, env=env)
+    forked.succeed('reproduce.py', 'table1', *options, '--slurm', 'gpu', cwd=tmp_path, env=env)
     lines = (tmp_path / 'bin' / 'sbatch.txt').read_text().splitlines()
     # Two methods, two seeds.
     assert lines[lines.index('--array') + 1] == '0-3'

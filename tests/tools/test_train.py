@@ -4,6 +4,7 @@ import json
 import statistics
 
 import cv2
+import forked
 import mmpretrain
 import pytest
 import tiny
@@ -100,7 +101,7 @@ def accuracy(checkpoint, config, data):
 def tested(whole, training, tmp_path_factory):
     folder = tmp_path_factory.mktemp('tested')
     arguments = (training[1], whole.checkpoint, '--out', 'results/new/test.json')
-    tiny.succeed('test.py', *arguments, cwd=folder, env=tiny.environment())
+    forked.succeed('test.py', *arguments, cwd=folder, env=tiny.environment())
     return folder
 
 
@@ -121,7 +122,7 @@ def test_testing_writes_below_the_current_folder_by_default(tested):
 def test_no_validate_auto_scale_lr_and_the_default_work_directory(training, tmp_path):
     settings = ('train_cfg.val_interval=1', 'train_cfg.max_epochs=1', 'auto_scale_lr.base_batch_size=40')
     arguments = ('--no-validate', '--auto-scale-lr', '--cfg-options', *settings)
-    output = tiny.succeed('train.py', training[1], *arguments, cwd=tmp_path)
+    output = forked.succeed('train.py', training[1], *arguments, cwd=tmp_path)
     work_dir = tmp_path / 'work_dirs' / 'tiny'
     checkpoint = tiny.load(work_dir / 'epoch_1.pth')
     assert not any('accuracy/top1' in row for row in tiny.scalars(work_dir))
@@ -146,7 +147,7 @@ def test_the_host_librarys_own_train_py_trains_the_same(whole, training, tmp_pat
         'train_cfg.max_epochs=1',
     )
     # Absolute, hence instead of a script of tools/. The schedule is over four epochs, so the first one is the same.
-    tiny.succeed(tool, training[1], *arguments, cwd=tmp_path)
+    forked.succeed(tool, training[1], *arguments, cwd=tmp_path)
     expected = tiny.load(whole.work_dir / 'epoch_1.pth')
     tiny.assert_same_state(expected['state_dict'], tiny.load(tmp_path / 'host' / 'epoch_1.pth')['state_dict'])
 

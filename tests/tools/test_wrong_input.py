@@ -2,6 +2,7 @@
 
 import shutil
 
+import forked
 import pytest
 import tiny
 import torch
@@ -185,6 +186,6 @@ class TestAsAUserSeesIt:
         bad = data / 'train' / '0' / 'bad.png'
         bad.write_bytes(b'\x89PNG\r\n\x1a\n' + bytes(50))
         config = tiny.write_config(tmp_path, data)
-        result = tiny.run_tool('train.py', config, '--cfg-options', 'train_dataloader.num_workers=2', cwd=tmp_path)
+        result = forked.run_tool('train.py', config, '--cfg-options', 'train_dataloader.num_workers=2', cwd=tmp_path)
         assert self.last_line(result) == f'error: failed to load image: {bad}: expected a readable image'
         assert list(tmp_path.rglob('*.pth')) == []
