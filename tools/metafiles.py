@@ -52,7 +52,9 @@ def dataset(name: str) -> str:
     for short, title in DATASETS.items():
         if f'_{short}' in name:
             return title
-    raise InputError(f'recipe {name} has a data set that tools/metafiles.py does not know: expected one of its DATASETS')
+    raise InputError(
+        f'recipe {name} has a data set that tools/metafiles.py does not know: expected one of its DATASETS'
+    )
 
 
 def image_size(name: str, cfg: Config) -> int:

@@ -192,6 +192,11 @@ class SelfDistillationClassifier(ImageClassifier):
         log_vars.update(self.logs)
         return total, log_vars
 
+    def feature_map(self, images: Tensor) -> Tensor:
+        """F_K of images ``(N, 3, H, W)``: the backbone's last map, ``(N, C_K, H, W)``; if it pools itself, ``(N, C_K)``."""
+        outputs = self.backbone(images)
+        return outputs[-1] if isinstance(outputs, list | tuple) else outputs
+
     def classify(self, feature: Tensor) -> Tensor:
         """Logits of the backbone's own head, ``(N, C)``, in float32.
 

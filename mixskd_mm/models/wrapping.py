@@ -58,10 +58,14 @@ def wrap(
         raise InputError(f'network is a {type(network).__name__}: expected its to_plain(), or a backbone')
     if isinstance(network, ImageClassifier):
         if num_classes is not None:
-            raise InputError(f'num_classes={num_classes!r} beside an ImageClassifier: expected None, since it has a head')
+            raise InputError(
+                f'num_classes={num_classes!r} beside an ImageClassifier: expected None, since it has a head'
+            )
         old = network.data_preprocessor
         if isinstance(old, MixupDataPreprocessor) and not preprocessor.keys() & {'alpha', 'mixture'}:
-            raise InputError('network mixes images itself: expected data_preprocessor=dict(alpha=...), or mixture, beside it')
+            raise InputError(
+                'network mixes images itself: expected data_preprocessor=dict(alpha=...), or mixture, beside it'
+            )
         preprocessor = {**preprocessor_settings(old), **preprocessor}
         parts = dict(backbone=network.backbone, neck=network.neck, head=network.head)
     else:
