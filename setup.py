@@ -3,12 +3,13 @@ from pathlib import Path
 from runpy import run_path
 
 from setuptools import find_packages, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 FORKS = run_path(str(ROOT / 'mixskd_mm' / 'compat.py'))['FORKS']
 PRETRAINING = ('torch', 'torchvision', 'mmengine', 'mmcv', 'mmpretrain')
-MIM_ENTRIES = ('configs', 'tools')
+MIM_ENTRIES = ('configs', 'tools', 'model-index.yml')
 NOT_FOR_MIM = shutil.ignore_patterns('__pycache__', 'setup_env.sh')
 
 # Needed for two formats of tools/checkpoints/export_backbone.py only.
@@ -18,28 +19,39 @@ ANALYSIS = ['torchmetrics>=1.0', 'imagecorruptions-imaug>=1.1.5']
 
 
 class BuildWithMim(build_py):
-    """Put what mim looks for under ``mixskd_mm/.mim``: copied into a wheel, linked in an editable install."""
+    """Copy what mim and ``mixskd_mm.get_model`` look for to ``mixskd_mm/.mim``; an editable install has the repository."""
 
     def run(self):
         super().run()
-        source = ROOT / 'mixskd_mm' / '.mim'
-        target = source if self.editable_mode else Path(self.build_lib, 'mixskd_mm', '.mim')
-        shutil.rmtree(target, ignore_errors=True)
-        target.mkdir(parents=True)
-        for name in MIM_ENTRIES:
-            entry = ROOT / name
-            if not entry.exists():
-                continue
-            if self.editable_mode:
-                (target / name).symlink_to(Path('..', '..', name))
-            elif entry.is_dir():
-                shutil.copytree(entry, target / name, ignore=NOT_FOR_MIM)
-            else:
-                shutil.copy2(entry, target / name)
+        if not self.editable_mode:
+            copy_for_mim(Path(self.build_lib, 'mixskd_mm', '.mim'))
 
     def get_outputs(self, include_bytecode=True):
         mim = Path(self.build_lib, 'mixskd_mm', '.mim')
         return super().get_outputs(include_bytecode) + [str(path) for path in mim.rglob('*') if path.is_file()]
+
+
+class WheelForMim(bdist_wheel):
+    """Copy the same to the wheel's ``dist-info``.
+
+    onedl-mim 0.5.1 looks for ``.mim`` in the folder of the first entry of RECORD, which pip sorts, and
+    ``mixskd_mm-0.1.0.dist-info`` comes before ``mixskd_mm/``. openmim looks in the package.
+    """
+
+    def write_wheelfile(self, wheelfile_base, *args, **kwargs):
+        super().write_wheelfile(wheelfile_base, *args, **kwargs)
+        copy_for_mim(Path(wheelfile_base, '.mim'))
+
+
+def copy_for_mim(target):
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for name in MIM_ENTRIES:
+        entry = ROOT / name
+        if entry.is_dir():
+            shutil.copytree(entry, target / name, ignore=NOT_FOR_MIM)
+        elif entry.exists():
+            shutil.copy2(entry, target / name)
 
 
 def forks(*modules):
@@ -76,6 +88,6 @@ setup(
         'all': [*forks('mmdet', 'mmseg'), *EXPORT, *ANALYSIS],
         'dev': ['pytest', 'pytest-xdist', 'scikit-learn', 'ruff', 'codespell', 'pre-commit'],
     },
-    cmdclass={'build_py': BuildWithMim},
+    cmdclass={'build_py': BuildWithMim, 'bdist_wheel': WheelForMim},
     zip_safe=False,
 )

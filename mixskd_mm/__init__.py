@@ -10,5 +10,21 @@ from .differences import keep_version_checks_out_of_graphs  # noqa: E402
 keep_version_checks_out_of_graphs()
 
 from . import checkpoints, datasets, engine, evaluation, models, segmentation  # noqa: E402
+from .api import get_model, list_models  # noqa: E402
+from .model_index import register_when_asked  # noqa: E402
+from .models.wrapping import wrap  # noqa: E402
 
-__all__ = ['__version__', 'checkpoints', 'datasets', 'engine', 'evaluation', 'models', 'segmentation']
+register_when_asked()
+
+__all__ = [
+    '__version__',
+    'checkpoints',
+    'datasets',
+    'engine',
+    'evaluation',
+    'get_model',
+    'list_models',
+    'models',
+    'segmentation',
+    'wrap',
+]

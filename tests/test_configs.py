@@ -42,8 +42,8 @@ class TestOnAnotherBaseline:
 
     def test_through_files_between_and_beside(self):
         """configs/fast has files of two folders, and two files of one name, in its bases."""
-        cfg = read_config(str(CONFIGS / 'fast/mixskd_r18_cifar100.py'), str(WRN))
-        fast, plain = Config.fromfile(CONFIGS / 'fast/mixskd_r18_cifar100.py'), Config.fromfile(WRN)
+        cfg = read_config(str(CONFIGS / 'fast/mixskd_r18_cifar100_fast.py'), str(WRN))
+        fast, plain = Config.fromfile(CONFIGS / 'fast/mixskd_r18_cifar100_fast.py'), Config.fromfile(WRN)
         assert cfg.model == dict(plain.model, type='MixSKDClassifier')
         assert {key: value for key, value in cfg.items() if key not in ('model', 'network')} == {
             key: value for key, value in fast.items() if key != 'model'

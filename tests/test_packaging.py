@@ -57,11 +57,21 @@ def test_wheel_carries_the_package(wheel, source):
     assert files(source / 'mixskd_mm', '.py') <= set(wheel.namelist())
 
 
-def test_wheel_carries_configs_and_tools_for_mim(wheel, source):
-    carried = {name.removeprefix('mixskd_mm/.mim/') for name in wheel.namelist() if '/.mim/' in name}
-    expected = files(source / 'configs', '.py') | files(source / 'tools', '.py', '.sh') - {'tools/setup_env.sh'}
-    assert carried >= expected
+@pytest.mark.parametrize('home', ['mixskd_mm', f'mixskd_mm-{VERSION}.dist-info'])
+def test_wheel_carries_configs_and_tools_for_mim(home, wheel, source):
+    """Once where openmim and the package itself look, once where onedl-mim does."""
+    carried = {name.removeprefix(f'{home}/.mim/') for name in wheel.namelist() if name.startswith(f'{home}/.mim/')}
+    expected = files(source / 'configs', '.py', '.yml') | files(source / 'tools', '.py', '.sh') | {'model-index.yml'}
+    assert carried >= expected - {'tools/setup_env.sh'}
     assert not [name for name in carried if '__pycache__' in name or name == 'tools/setup_env.sh']
+
+
+def test_onedl_mim_finds_each_file_once(wheel):
+    """It takes the folder of the first entry of RECORD, sorted as pip installs it, and what is below."""
+    root = min(wheel.namelist()).split('/')[0]
+    below = [name for name in wheel.namelist() if name.startswith(f'{root}/')]
+    assert {f'{root}/.mim/tools/train.py', f'{root}/.mim/model-index.yml'} <= set(below)
+    assert len([name for name in below if name.endswith('/mixskd_r18_cifar100.py')]) == 1
 
 
 def test_wheel_keeps_scripts_executable(wheel):
@@ -94,9 +104,8 @@ def test_sdist_builds_the_same_wheel(source, wheel, tmp_path):
         assert set(rebuilt.namelist()) == set(wheel.namelist())
 
 
-def test_editable_install_links_configs_and_tools(source, tmp_path):
+def test_editable_install_adds_nothing_to_the_repository(source, tmp_path):
+    """mim searches all of it, and refuses a name that it finds twice."""
     build('editable', source, tmp_path)
-    mim = source / 'mixskd_mm' / '.mim'
-    for name in ('configs', 'tools'):
-        assert not (mim / name).readlink().is_absolute()
-        assert (mim / name).resolve() == source / name
+    assert not (source / 'mixskd_mm' / '.mim').exists()
+    assert (source / 'model-index.yml').is_file() and (source / 'tools' / 'train.py').is_file()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
+from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from mixskd_mm.errors import InputError
 
-from .parts import predicting, without_wrapper
+from .parts import predicting, predicting_names, without_wrapper
 
 
 def load_weights(model: nn.Module, checkpoint: str, parts: tuple[str, ...] | None = None) -> None:
@@ -34,9 +36,7 @@ def load_weights(model: nn.Module, checkpoint: str, parts: tuple[str, ...] | Non
     check_keys(shapes(needed), shapes(found), source, type(model).__name__)
     unexpected = [name for name in found if name not in needed]
     if unexpected:
-        raise InputError(
-            f'{source} has {len(unexpected)} tensors that {type(model).__name__} does not have (first: {unexpected[0]})'
-        )
+        raise InputError(unexpected_tensors(source, unexpected, type(model).__name__))
     check_values(found, source)
     model.load_state_dict({**model.state_dict(), **found})
 
@@ -73,6 +73,46 @@ def from_torchvision(state: dict[str, Tensor]) -> dict[str, Tensor]:
     if 'conv1.weight' not in state:
         return state
     return {f'{"head" if name.startswith("fc.") else "backbone"}.{name}': value for name, value in state.items()}
+
+
+def load_model(model: nn.Module, checkpoint: str) -> dict:
+    """Load all of ``model``, with a checkpoint of its own training; what predicts suffices.
+
+    What only training needs starts anew unless the checkpoint has all of it, with the same shapes.
+
+    Args:
+        model (nn.Module): A classifier, a detector or a segmenter.
+        checkpoint (str): File or address.
+
+    Returns:
+        dict: The checkpoint's ``meta``.
+
+    Raises:
+        InputError: as :func:`load_weights`.
+    """
+    source, kind = f'checkpoint {checkpoint}', type(model).__name__
+    loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+    found = without_wrapper(loaded.get('state_dict', loaded))
+    own, names = model.state_dict(), predicting_names(model)
+    check_keys(shapes({name: own[name] for name in names}), shapes(found), source, kind)
+    check_values(found, source)
+    if len(names) < len(own):
+        if shapes(own) == {name: shape for name, shape in shapes(found).items() if name in own}:
+            names = list(own)
+        else:
+            model.init_training_parts()
+            message = f'{source} has not all that only the training of {kind} needs: that starts from initial weights'
+            print_log(message, logger='current', level=logging.WARNING)
+    elif unexpected := [name for name in predicting(found, model) if name not in own]:
+        raise InputError(unexpected_tensors(source, unexpected, kind))
+    model.load_state_dict({**model.state_dict(), **{name: found[name] for name in names}})
+    meta = loaded.get('meta')
+    return meta if isinstance(meta, dict) else {}
+
+
+def unexpected_tensors(source: str, names: list[str], kind: str) -> str:
+    """One line about tensors of a checkpoint that the model does not have."""
+    return f'{source} has {len(names)} tensors that {kind} does not have (first: {names[0]})'
 
 
 def check_values(state: dict[str, Tensor], source: str) -> None:

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from mixskd_mm.checkpoints.parts import PREDICTING
 from mixskd_mm.errors import InputError
 
+from .fresh import init_quietly
 from .losses import cross_entropy
 from .losses.precision import full_precision
 from .mixing import Mixture, MixupDataPreprocessor, hard_labels
@@ -191,6 +192,11 @@ class SelfDistillationClassifier(ImageClassifier):
         log_vars.update(self.logs)
         return total, log_vars
 
+    def feature_map(self, images: Tensor) -> Tensor:
+        """F_K of images ``(N, 3, H, W)``: the backbone's last map, ``(N, C_K, H, W)``; if it pools itself, ``(N, C_K)``."""
+        outputs = self.backbone(images)
+        return outputs[-1] if isinstance(outputs, list | tuple) else outputs
+
     def classify(self, feature: Tensor) -> Tensor:
         """Logits of the backbone's own head, ``(N, C)``, in float32.
 
@@ -203,8 +209,18 @@ class SelfDistillationClassifier(ImageClassifier):
         """Of ``logits`` ``(N, C)`` against the labels ``(N, )``, or against the mixed ones if images are mixed."""
         return cross_entropy(logits, labels) if mixture is None else self.mixed_loss(logits, labels, mixture)
 
+    def init_training_parts(self) -> None:
+        """Draw initial weights of what only training needs, unless that was done: all but backbone, neck and head."""
+        for name, part in self.named_children():
+            drawn = f'{name}.' in PREDICTING or getattr(part, 'is_init', False)
+            if hasattr(part, 'init_weights') and not drawn:
+                init_quietly(part)
+
     def to_plain(self) -> ImageClassifier:
-        """A plain ``ImageClassifier`` with copies of what predicts: backbone, neck, head and normalisation."""
+        """A plain ``ImageClassifier`` with copies of what predicts: backbone, neck, head and normalisation.
+
+        It predicts the same to the bit, is in the same mode and on the same device.
+        """
         return to_plain(self, self)
 
 
@@ -220,16 +236,25 @@ def classify_map(model: ImageClassifier, feature: Tensor) -> Tensor:
 def to_plain(model: ImageClassifier, network: ImageClassifier) -> ImageClassifier:
     """A plain ``ImageClassifier`` with copies of the parts of ``network``, and the normalisation of ``model``."""
     old = model.data_preprocessor
-    settings = {key: getattr(old, key) for key in ('pad_size_divisor', 'pad_value', 'to_rgb', 'num_classes')}
-    if old._enable_normalize:
-        settings.update(mean=old.mean.flatten().tolist(), std=old.std.flatten().tolist())
     plain = ImageClassifier(
         backbone=deepcopy(network.backbone),
         neck=deepcopy(network.neck),
         head=deepcopy(network.head),
-        data_preprocessor=ClsDataPreprocessor(**settings),
+        data_preprocessor=ClsDataPreprocessor(**preprocessor_settings(old)),
     )
+    # What mmpretrain's inferencers read: the images' pipeline and the classes' names.
+    for name in ('_config', '_dataset_meta'):
+        if hasattr(model, name):
+            setattr(plain, name, getattr(model, name))
     return plain.to(old.device).train(model.training)
+
+
+def preprocessor_settings(preprocessor: ClsDataPreprocessor) -> dict:
+    """Arguments with which a ``ClsDataPreprocessor`` normalises and pads as ``preprocessor`` does."""
+    settings = {key: getattr(preprocessor, key) for key in ('pad_size_divisor', 'pad_value', 'to_rgb', 'num_classes')}
+    if preprocessor._enable_normalize:
+        settings.update(mean=preprocessor.mean.flatten().tolist(), std=preprocessor.std.flatten().tolist())
+    return settings
 
 
 def check_classifier_parts(name: str, backbone: nn.Module, neck: nn.Module | None, head: nn.Module) -> None:

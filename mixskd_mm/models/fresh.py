@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Collection
 from copy import deepcopy
 
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModule, PretrainedInit
 from mmpretrain.registry import MODELS
 from torch import nn
@@ -19,6 +21,17 @@ HE_INIT = [
     dict(type='Kaiming', layer=['Conv2d']),
     dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']),
 ]
+
+
+def init_quietly(module: nn.Module) -> None:
+    """``module.init_weights()``, without the line per parameter that mmengine prints where no run writes a log."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        module.init_weights()
+    finally:
+        logger.setLevel(level)
 
 
 def fresh_stages(backbone: nn.Module, names: Collection[str]) -> nn.Module:

@@ -105,6 +105,7 @@ def loss_row(name: str, number: str, *terms: str) -> Row:
 CSKD_FINE_GRAINED = dict(kd_weight=3.0)
 FRSKD_224 = dict(self_teacher=dict(width=1, depth=1))
 
+
 def small_row(name: str, config: str, epochs: float = 1.0, **overrides) -> Row:
     """A row of the small benchmark, which no paper has."""
     return Row(name, config, {f'model.{key}': value for key, value in overrides.items()}, epochs=epochs)

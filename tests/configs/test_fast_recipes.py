@@ -16,8 +16,8 @@ ON_DEVICE = {'on_device', 'pack', 'train_dataloader', 'val_dataloader', 'test_da
 @pytest.mark.parametrize(
     ('name', 'recipe', 'changed'),
     [
-        ('mixskd_r50_imagenet.py', 'mixskd_r50_imagenet.py', FAST),
-        ('mixskd_r18_cifar100.py', 'cifar100/mixskd_r18_cifar100.py', FAST | ON_DEVICE),
+        ('mixskd_r50_imagenet_fast.py', 'mixskd_r50_imagenet.py', FAST),
+        ('mixskd_r18_cifar100_fast.py', 'cifar100/mixskd_r18_cifar100.py', FAST | ON_DEVICE),
     ],
 )
 def test_changes_no_fact_of_the_recipe(name, recipe, changed):
@@ -32,14 +32,14 @@ def test_changes_no_fact_of_the_recipe(name, recipe, changed):
 
 def test_every_fast_config_is_in_the_table():
     assert {path.name for path in (CONFIGS / 'fast').glob('*.py')} == {
-        'mixskd_r50_imagenet.py',
-        'mixskd_r18_cifar100.py',
+        'mixskd_r50_imagenet_fast.py',
+        'mixskd_r18_cifar100_fast.py',
     }
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
 def test_without_a_gpu_one_line_says_so():
-    cfg = Config.fromfile(CONFIGS / 'fast/mixskd_r50_imagenet.py')
+    cfg = Config.fromfile(CONFIGS / 'fast/mixskd_r50_imagenet_fast.py')
     with pytest.raises(AssertionError) as error:
         build_optim_wrapper(torch.nn.Linear(1, 1), cfg.optim_wrapper)
     assert describe_input_error(error.value).startswith('optim_wrapper.type=AmpOptimWrapper found no GPU')

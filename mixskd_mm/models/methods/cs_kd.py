@@ -80,10 +80,10 @@ class CSKDClassifier(SelfDistillationClassifier):
         labels, _ = halves(labels)
         if mixture is not None:
             images, partners = mixture(images), mixture(partners)
-        logits = self.classify(self.backbone(images)[-1])
+        logits = self.classify(self.feature_map(images))
         losses = {'loss_cls': self.cross_entropy(logits, labels, mixture)}
         if self.kd_weight > 0:
             with torch.no_grad():
-                partner_logits = self.classify(self.backbone(partners)[-1])
+                partner_logits = self.classify(self.feature_map(partners))
             losses['loss_kd'] = self.kd_weight * self.kd_loss(logits, partner_logits)
         return losses, {'top1_f': top1(logits, labels)} if mixture is None else {}

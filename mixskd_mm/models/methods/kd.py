@@ -87,7 +87,7 @@ class KDClassifier(SelfDistillationClassifier):
         self, inputs: Tensor, labels: Tensor, mixture: Mixture | None, data_samples: list[DataSample]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """``loss_cls`` and ``loss_kd``, and top-1 of z and z_t."""
-        heads = {'f': self.classify(self.backbone(inputs)[-1])}
+        heads = {'f': self.classify(self.feature_map(inputs))}
         losses = {}
         if self.ce_weight > 0:
             losses['loss_cls'] = self.ce_weight * cross_entropy(heads['f'], labels)

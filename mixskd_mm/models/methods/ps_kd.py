@@ -97,7 +97,7 @@ class PSKDClassifier(SelfDistillationClassifier):
         self, inputs: Tensor, labels: Tensor, mixture: Mixture | None, data_samples: list[DataSample]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """``loss_cls``, and top-1 of z; alpha_t is logged, too."""
-        logits = self.classify(self.backbone(inputs)[-1])
+        logits = self.classify(self.feature_map(inputs))
         logs = {'top1_f': top1(logits, labels)}
         if self.alpha == 0:
             return {'loss_cls': cross_entropy(logits, labels)}, logs

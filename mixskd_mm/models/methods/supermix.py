@@ -90,7 +90,7 @@ class SuperMixClassifier(KDClassifier):
         losses, logs = {}, {}
 
         if self.ce_weight > 0 or kd_natural:
-            z = self.classify(self.backbone(natural)[-1])
+            z = self.classify(self.feature_map(natural))
             logs['top1_f'] = top1(z, y)
         if self.ce_weight > 0:
             losses['loss_cls'] = self.ce_weight * cross_entropy(z, y)
@@ -100,7 +100,7 @@ class SuperMixClassifier(KDClassifier):
             losses['loss_kd'] = self.kd_weight * self.kd_loss(z, z_t)
 
         if self.mixed_weight > 0 or kd_mixed:
-            z = self.classify(self.backbone(mixed)[-1])
+            z = self.classify(self.feature_map(mixed))
         if self.labels_by_teacher or kd_mixed:
             z_t = self.teacher(mixed)
         if self.mixed_weight > 0:

@@ -91,7 +91,7 @@ class TfKDClassifier(SelfDistillationClassifier):
         self, inputs: Tensor, labels: Tensor, mixture: Mixture | None, data_samples: list[DataSample]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """``loss_cls`` and ``loss_kd``, and top-1 of z and z_t."""
-        heads = {'f': self.classify(self.backbone(inputs)[-1])}
+        heads = {'f': self.classify(self.feature_map(inputs))}
         # The virtual teacher is made of the labels.
         target = labels
         if hasattr(self, 'teacher'):
