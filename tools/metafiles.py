@@ -24,6 +24,7 @@ from mixskd_mm.models.methods.dcm import peer_config
 TASKS = {'mmpretrain': 'Image Classification', 'mmdet': 'Object Detection', 'mmseg': 'Semantic Segmentation'}
 # How names of recipes call the data sets.
 DATASETS = {
+    'cifar100-16px': 'CIFAR-100 at 16 x 16',
     'cifar100': 'CIFAR-100',
     'imagenet': 'ImageNet-1k',
     'aircraft': 'FGVC-Aircraft',
@@ -63,7 +64,7 @@ def image_size(name: str, cfg: Config) -> int:
     sizes = [step[key] for step in steps for key in ('crop_size', 'scale') if key in step]
     if sizes:
         return sizes[-1]
-    return {'CIFAR-100': 32, 'Handwritten digits': 16}[dataset(name)]
+    return {'CIFAR-100': 32, 'CIFAR-100 at 16 x 16': 16, 'Handwritten digits': 16}[dataset(name)]
 
 
 def networks(model: dict) -> list[dict]:
