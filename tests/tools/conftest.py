@@ -80,6 +80,8 @@ def distributed(tmp_path_factory, tiny_imagenet):
         'model.backbone.stem_channels=8',
         'model.backbone.base_channels=8',
         'model.head.in_channels=64',
+        # Of the recipe's 0.1, two images in each process make infinite losses on some processors.
+        'optim_wrapper.optimizer.lr=0.01',
         'train_dataloader.dataset.pipeline.1.scale=32',
         'train_dataloader.dataset.pipeline.2.type=probe.NotingFlip',
         'train_dataloader.dataset.pipeline.3.meta_keys=[draws]',

@@ -53,8 +53,8 @@ def test_parameters_are_equal_across_ranks_and_finite_at_the_end(two_processes):
 def test_the_batch_is_said_not_to_be_the_recipes_once(two_processes):
     output = two_processes.output.stdout + two_processes.output.stderr
     line = (
-        "The global batch is 4 (2 x 2), not the recipe's 256: the learning rate stays 0.1; --auto-scale-lr would make it "
-        '0.0015625'
+        "The global batch is 4 (2 x 2), not the recipe's 256: the learning rate stays 0.01; --auto-scale-lr would make it "
+        '0.00015625'
     )
     assert output.count('The global batch is') == 1 and line in output
     # Before it starts.
