@@ -41,7 +41,12 @@ def test_bold_is_more_than_twice_the_standard_error():
 
 
 def test_table():
-    runs = [run('baseline', 0, 50.0), run('baseline', 1, 52.0), run('mixskd', 0, 55.0, 4e15), run('mixskd', 1, 58.0, 4e15)]
+    runs = [
+        run('baseline', 0, 50.0),
+        run('baseline', 1, 52.0),
+        run('mixskd', 0, 55.0, 4e15),
+        run('mixskd', 1, 58.0, 4e15),
+    ]
     _, _, baseline, mixskd = results_table('small', runs, ('baseline', 'mixup')).splitlines()
     assert baseline == '| Baseline | 100 | 1.0 | 51.00 ± 1.41 |  | - | 50.00, 52.00 |'
     assert mixskd == '| MixSKD | 100 | 4.0 | 56.50 ± 2.12 | **+5.50 ± 0.50** | - | 55.00, 58.00 |'
@@ -56,7 +61,7 @@ def test_kept_as_data(tmp_path):
 
 def test_damaged_data_are_refused_in_one_line(tmp_path):
     (tmp_path / 'small.json').write_text('{"runs": [{"row": "baseline"}]}')
-    with pytest.raises(InputError, match='small.json holds no measurements'):
+    with pytest.raises(InputError, match=r'small\.json holds no measurements'):
         read_measurements(tmp_path / 'small.json')
 
 
