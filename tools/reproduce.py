@@ -3,7 +3,7 @@
 
 What is done is skipped and what was cut off goes on, so the same command may be given again at any time. Tables: table1
 (CIFAR-100), table2 (fine-grained), table3 (ImageNet), table3-transfer (detection, segmentation), table4 (loss terms),
-table5-fgsm, table5-temperature, table5-stage; supermix. docs/reproduction.md has examples.
+table5-fgsm, table5-temperature, table5-stage; supermix; small (docs/results.md). docs/reproduction.md has examples.
 """
 
 import argparse

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from .cells import find_row
 from .report import measured
 from .tables import TABLES
 
+# Rows of the small benchmark that the others are compared with; the first one's cost is 1.
+REFERENCES = ('baseline', 'mixup', 'mixskd')
 KEYS = ('row', 'seed', 'top1', 'epochs', 'cost', 'config', 'code', 'machine')
 
 
@@ -126,20 +129,26 @@ def accuracies_of(runs: dict[int, Measurement]) -> dict[int, float]:
 
 
 def draw_costs(file: Path, table: str, runs: list[Measurement]) -> None:
-    """Accuracy against the cost of the training, with the standard deviation over seeds."""
-    figure, axes = plt.subplots(figsize=(8, 5), layout='constrained')
-    for key, found in by_row(runs).items():
+    """Accuracy against the cost of the training, that of the first of ``REFERENCES`` being 1, with standard deviations."""
+    rows = by_row(runs)
+    unit = next(iter(rows[REFERENCES[0]].values())).cost
+    figure, axes = plt.subplots(figsize=(9, 5), layout='constrained')
+    drawn = Counter()
+    for key, found in rows.items():
         values = list(accuracies_of(found).values())
-        cost = next(iter(found.values())).cost / 1e15
         spread = statistics.stdev(values) if len(values) > 1 else 0
-        axes.errorbar(cost, statistics.mean(values), spread, fmt='o', capsize=3)
         name = f'{find_row(TABLES[table], key).name} (n = {len(values)})'
-        axes.annotate(name, (cost, statistics.mean(values)), (6, 3), textcoords='offset points', fontsize=8)
-    axes.set_xscale('log')
-    axes.margins(x=0.25)
-    axes.set_xlabel('floating point operations of the training (10^15)')
+        cost = next(iter(found.values())).cost / unit
+        # Rows of the same cost, side by side.
+        shift = 1 + 0.03 * drawn[round(cost, 1)]
+        drawn[round(cost, 1)] += 1
+        axes.errorbar(cost * shift, statistics.mean(values), spread, fmt='o', capsize=3, label=name)
+    axes.set_xscale('log', base=2)
+    axes.xaxis.set_major_formatter('{x:g}')
+    axes.set_xlabel(f'cost of the training, {find_row(TABLES[table], REFERENCES[0]).name} = 1')
     axes.set_ylabel('top-1 (%), mean and standard deviation')
-    axes.set_title(TABLES[table].title)
+    axes.set_title(TABLES[table].columns[next(iter(TABLES[table].columns))])
     axes.grid(alpha=0.3)
+    figure.legend(loc='outside right upper', fontsize=8)
     write_figure(str(file), figure)
     plt.close(figure)

@@ -111,7 +111,7 @@ def small_row(name: str, config: str, epochs: float = 1.0, **overrides) -> Row:
     return Row(name, config, {f'model.{key}': value for key, value in overrides.items()}, epochs=epochs)
 
 
-# MixSKD's epochs cost 4.0 times the baseline's here (docs/results.md): rounded up, in favour of what it is compared with.
+# MixSKD's epochs cost 3.9 times the baseline's here (docs/results.md): rounded up, in favour of what it is compared with.
 MIXSKD_COST = 5
 SMALL_ROWS = {
     'baseline': small_row('Baseline', 'baseline'),

@@ -23,6 +23,7 @@ from mixskd_mm.cli import exit_on_input_error
 from mixskd_mm.errors import InputError
 from mixskd_mm.reproduction.jobs import Job, list_jobs
 from mixskd_mm.reproduction.results import (
+    REFERENCES,
     Measurement,
     draw_costs,
     read_measurements,
@@ -33,7 +34,6 @@ from mixskd_mm.reproduction.run import load_result
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA, PAGE, PICTURE = (ROOT / 'docs' / name for name in ('results/small.json', 'results.md', 'images/small_costs.png'))
-REFERENCES = ('baseline', 'mixup')
 
 
 def parse_args() -> argparse.Namespace:
