@@ -71,7 +71,7 @@ setup(
         'segmentation': forks('mmseg'),
         'export': EXPORT,
         'all': [*forks('mmdet', 'mmseg'), *EXPORT],
-        'dev': ['pytest', 'pytest-xdist', 'scikit-learn', 'ruff', 'codespell', 'pre-commit'],
+        'dev': ['pytest', 'pytest-xdist', 'scikit-learn', 'ruff', 'rumdl', 'codespell', 'pre-commit'],
     },
     cmdclass={'build_py': BuildWithMim},
     zip_safe=False,
