@@ -32,14 +32,16 @@ differences: env ## test where sets of libraries differ: imports, loading, confi
 quickstart: env ## train baseline, Mixup and MixSKD on handwritten digits and compare them
 	@$(VENV_PYTHON) tools/quickstart/run.py
 
-lint: env ## check the source with ruff and codespell
+lint: env ## check the source with ruff and codespell, the documentation with rumdl
 	$(VENV_PYTHON) -m ruff check
 	$(VENV_PYTHON) -m ruff format --check
+	$(dir $(VENV_PYTHON))rumdl check
 	$(VENV_PYTHON) -m codespell_lib
 
-format: env ## let ruff format the source and fix what it can
+format: env ## let ruff and rumdl format the source and the documentation, and fix what they can
 	$(VENV_PYTHON) -m ruff format
 	$(VENV_PYTHON) -m ruff check --fix
+	$(dir $(VENV_PYTHON))rumdl fmt
 
 clean: ## remove build products and caches (.venv and work_dirs stay)
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache

@@ -86,7 +86,7 @@ setup(
         'export': EXPORT,
         'analysis': ANALYSIS,
         'all': [*forks('mmdet', 'mmseg'), *EXPORT, *ANALYSIS],
-        'dev': ['pytest', 'pytest-xdist', 'scikit-learn', 'ruff', 'codespell', 'pre-commit'],
+        'dev': ['pytest', 'pytest-xdist', 'scikit-learn', 'ruff', 'rumdl', 'codespell', 'pre-commit'],
     },
     cmdclass={'build_py': BuildWithMim, 'bdist_wheel': WheelForMim},
     zip_safe=False,

@@ -40,7 +40,7 @@ _folders: list[tempfile.TemporaryDirectory] = []
 
 @functools.cache
 def digits(train: int = 4, test: int = 5) -> Path:
-    """A folder data set of ``train`` and ``test`` images a class: ``train/<digit>/*.png`` and ``test/<digit>/*.png``."""
+    """A folder data set of ``train`` and ``test`` images per class: ``train/<digit>/*.png`` and ``test/<digit>/*.png``."""
     _folders.append(tempfile.TemporaryDirectory(prefix='mixskd_digits_'))
     root = Path(_folders[-1].name)
     write_digits(root, train, test)
@@ -59,7 +59,7 @@ def write_digits(root: Path, train: int, test: int, classes: int = 10) -> None:
 
 
 def config_text(data_root: Path | None = None, method: str = 'mixskd') -> str:
-    """A config file: the quickstart's with 8 channels, 4 iterations of 10 images an epoch and no warm-up."""
+    """A config file: the quickstart's with 8 channels, 4 iterations of 10 images per epoch and no warm-up."""
     return f"""
 _base_ = '{ROOT}/configs/quickstart/{method}_r18_digits.py'
 data_root = '{data_root or digits()}'

@@ -225,7 +225,7 @@ def label_numbers(labels: list[list[int]], num_classes: int, per_image: bool) ->
     if per_image:
         counts = np.bincount(flat[(flat >= 0) & (flat < num_classes)], minlength=num_classes)
         least, most = f'{counts.min():,}', f'{counts.max():,}'
-        return [*numbers, f'{least if least == most else f"{least} to {most}"} images a class']
+        return [*numbers, f'{least if least == most else f"{least} to {most}"} images per class']
     return [*numbers, f'{len(flat):,} boxes']
 
 

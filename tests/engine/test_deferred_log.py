@@ -12,7 +12,7 @@ from mixskd_mm.engine.deferred_log import keep_last, pending_to_floats
 from mixskd_mm.errors import InputError
 from mixskd_mm.models import MixSKDClassifier
 
-# 4 iterations an epoch: an interval in the middle, and the rest when the epoch ends.
+# 4 iterations per epoch: an interval in the middle, and the rest when the epoch ends.
 LOG_EVERY_3 = {
     'default_hooks.logger.interval': 3,
     'default_hooks.logger.ignore_last': False,

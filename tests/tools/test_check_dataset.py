@@ -87,7 +87,7 @@ HEALTHY = {
         (
             'CUB',
             'images.txt',
-            '9 images, 200 classes, labels 0 to 199, 0 to 3 images a class',
+            '9 images, 200 classes, labels 0 to 199, 0 to 3 images per class',
             "197 of the 200 classes have no image (first: 'Sooty_Albatross')",
             9,
             '5,994',
@@ -95,7 +95,7 @@ HEALTHY = {
         (
             'CUB',
             'images.txt',
-            '6 images, 200 classes, labels 0 to 199, 0 to 2 images a class',
+            '6 images, 200 classes, labels 0 to 199, 0 to 2 images per class',
             "197 of the 200 classes have no image (first: 'Sooty_Albatross')",
             6,
             '5,794',
@@ -105,7 +105,7 @@ HEALTHY = {
         (
             'StanfordDogs',
             'train_list.mat',
-            '6 images, 120 classes, labels 0 to 119, 0 to 2 images a class',
+            '6 images, 120 classes, labels 0 to 119, 0 to 2 images per class',
             "117 of the 120 classes have no image (first: '2')",
             6,
             '12,000',
@@ -113,7 +113,7 @@ HEALTHY = {
         (
             'StanfordDogs',
             'test_list.mat',
-            '3 images, 120 classes, labels 0 to 119, 0 to 1 images a class',
+            '3 images, 120 classes, labels 0 to 119, 0 to 1 images per class',
             "117 of the 120 classes have no image (first: '2')",
             3,
             '8,580',
@@ -123,7 +123,7 @@ HEALTHY = {
         (
             'MITIndoor67',
             'TrainImages.txt',
-            '6 images, 67 classes, labels 0 to 66, 0 to 2 images a class',
+            '6 images, 67 classes, labels 0 to 66, 0 to 2 images per class',
             "64 of the 67 classes have no image (first: 'artstudio')",
             6,
             '5,360',
@@ -131,7 +131,7 @@ HEALTHY = {
         (
             'MITIndoor67',
             'TestImages.txt',
-            '3 images, 67 classes, labels 0 to 66, 0 to 1 images a class',
+            '3 images, 67 classes, labels 0 to 66, 0 to 1 images per class',
             "64 of the 67 classes have no image (first: 'artstudio')",
             3,
             '1,340',
@@ -141,7 +141,7 @@ HEALTHY = {
         (
             'StanfordCars',
             'devkit/cars_train_annos.mat',
-            '4 images, 196 classes, labels 0 to 195, 0 to 1 images a class',
+            '4 images, 196 classes, labels 0 to 195, 0 to 1 images per class',
             "192 of the 196 classes have no image (first: 'Acura TL Sedan 2012')",
             4,
             '8,144',
@@ -149,7 +149,7 @@ HEALTHY = {
         (
             'StanfordCars',
             'devkit/cars_test_annos_withlabels.mat',
-            '2 images, 196 classes, labels 6 to 195, 0 to 1 images a class',
+            '2 images, 196 classes, labels 6 to 195, 0 to 1 images per class',
             "194 of the 196 classes have no image (first: 'AM General Hummer SUV 2000')",
             2,
             '8,041',
@@ -159,7 +159,7 @@ HEALTHY = {
         (
             'FGVCAircraft',
             'data/images_variant_trainval.txt',
-            '6 images, 100 classes, labels 0 to 99, 0 to 2 images a class',
+            '6 images, 100 classes, labels 0 to 99, 0 to 2 images per class',
             "97 of the 100 classes have no image (first: '727-200')",
             6,
             '6,667',
@@ -167,7 +167,7 @@ HEALTHY = {
         (
             'FGVCAircraft',
             'data/images_variant_test.txt',
-            '3 images, 100 classes, labels 0 to 99, 0 to 1 images a class',
+            '3 images, 100 classes, labels 0 to 99, 0 to 1 images per class',
             "97 of the 100 classes have no image (first: '727-200')",
             3,
             '3,333',
@@ -208,7 +208,7 @@ def test_the_published_number_of_images_needs_no_notice(check, fine_grained, mon
         (root / file).write_text('\n'.join((lines * 2000)[: max(number)]))
     status, lines = check(config)
     assert status == 0 and [line for line in lines if 'the published set' in line] == []
-    assert '  5,360 images, 67 classes, labels 0 to 66, 0 to 1,787 images a class' in lines
+    assert '  5,360 images, 67 classes, labels 0 to 66, 0 to 1,787 images per class' in lines
 
 
 def test_the_published_numbers_are_those_of_the_documentation():
@@ -242,7 +242,7 @@ def test_all_broken_images_are_named(check, digits, tmp_path):
     status, lines = check(tiny.write_config(tmp_path, digits), '--samples', 'all')
     assert problems(lines) == expected
     assert lines[-1] == '3 problems found' and status == 1
-    assert '  40 images, 10 classes, labels 0 to 9, 4 images a class' in lines
+    assert '  40 images, 10 classes, labels 0 to 9, 4 images per class' in lines
     assert [line for line in lines if 'checked' in line] == ['  40 images checked', '  50 images checked']
 
 
@@ -309,7 +309,7 @@ def test_labels_out_of_range_are_named(check, fine_grained):
         f'{root}/images/{images[3]} has label -1: expected 0 to 199',
     ]
     assert status == 1
-    assert '  9 images, 200 classes, labels 0 to 200, 0 to 3 images a class' in lines
+    assert '  9 images, 200 classes, labels 0 to 200, 0 to 3 images per class' in lines
 
 
 def test_labels_that_the_head_does_not_have(check, fine_grained):
@@ -374,7 +374,7 @@ class TestCIFAR100:
         monkeypatch.setattr(CIFAR100, 'test_list', [['test', None]])
         status, lines = check(self.CONFIG, '--cfg-options', *data_root(root))
         assert lines[1:4] == [
-            '  200 images, 100 classes, labels 0 to 99, 2 images a class',
+            '  200 images, 100 classes, labels 0 to 99, 2 images per class',
             '  images are not in files of their own: nothing to decode',
             '  notice: 200 images; the published set has 50,000',
         ]

@@ -17,7 +17,7 @@ def both(run):
 
 
 def test_each_rank_trains_on_its_half(two_processes):
-    # 16 images, 2 a process: 4 iterations an epoch.
+    # 16 images, 2 per process: 4 iterations per epoch.
     assert [[row['iter'] for row in rank] for rank in both(two_processes)] == [list(range(12))] * 2
     assert all(len(row['images']) == 2 for rank in both(two_processes) for row in rank)
 

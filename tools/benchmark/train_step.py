@@ -44,7 +44,7 @@ COLUMNS = (
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--network', choices=NETWORKS, default='r50', help='which recipe (default: r50)')
-    parser.add_argument('--batch', type=int, help='clean images a step (default: 8 for r50, 32 for r18_cifar)')
+    parser.add_argument('--batch', type=int, help='clean images per step (default: 8 for r50, 32 for r18_cifar)')
     parser.add_argument('--size', type=int, help='pixels of an image (default: 128 for r50, 32 for r18_cifar)')
     parser.add_argument('--rounds', type=int, default=5, help='timed visits to each variant (default: 5)')
     parser.add_argument('--warm-up', type=int, default=3, help='steps of each variant before (default: 3)')

@@ -25,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('out', type=Path, help='folder to write')
     parser.add_argument(
-        '--per-class', type=int, default=20, help='training images a class (default: 20); the rest tests'
+        '--per-class', type=int, default=20, help='training images per class (default: 20); the rest tests'
     )
     parser.add_argument('--size', type=int, default=16, help='width and height in pixels (default: 16)')
     parser.add_argument('--seed', type=int, default=0, help='chooses the training images (default: 0)')
