@@ -12,8 +12,8 @@ PRETRAINING = ('torch', 'torchvision', 'mmengine', 'mmcv', 'mmpretrain')
 MIM_ENTRIES = ('configs', 'tools', 'model-index.yml')
 NOT_FOR_MIM = shutil.ignore_patterns('__pycache__', 'setup_env.sh')
 
-# Needed for two formats of tools/checkpoints/export_backbone.py only.
-EXPORT = ['timm>=1.0', 'safetensors>=0.4']
+# Needed for some formats of tools/checkpoints/export_backbone.py only; local-dir: came with timm 1.0.16.
+EXPORT = ['timm>=1.0.16', 'safetensors>=0.4', 'onnx>=1.17', 'onnxruntime>=1.20']
 # Needed for calibration errors and common corruptions in tools/analysis/ only.
 ANALYSIS = ['torchmetrics>=1.0', 'imagecorruptions-imaug>=1.1.5']
 

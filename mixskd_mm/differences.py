@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import ModuleType
@@ -71,6 +72,14 @@ def replace_mmengines_loaders(load_url: Callable, load: Callable) -> None:
     own = ModuleType('torch')
     own.__dict__.update(torch.__dict__, load=load)
     checkpoint_loaders.torch = own
+
+
+def export_onnx(*arguments, **settings) -> None:
+    """``torch.onnx.export`` by tracing, which needs no further library and which all supported versions have."""
+    with warnings.catch_warnings():
+        # torch 2.9 and later recommend another way; the file is checked, whichever way it was made.
+        warnings.simplefilter('ignore')
+        torch.onnx.export(*arguments, dynamo=False, **settings)
 
 
 def check_compiler(setting: str) -> None:

@@ -238,7 +238,7 @@ def ranges(lines):
 
 def test_an_environment_keeps_the_libraries_that_it_has(distribution):
     assert distribution.install_requires == []
-    assert ranges(distribution.extras_require['export']).keys() == {'timm', 'safetensors'}
+    assert ranges(distribution.extras_require['export']).keys() == {'timm', 'safetensors', 'onnx', 'onnxruntime'}
 
 
 def test_the_extras_have_the_forks_ranges(distribution):

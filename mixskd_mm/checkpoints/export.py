@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import torch
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
-from mixskd_mm.errors import InputError
+from mixskd_mm.datasets.class_names import class_names
+from mixskd_mm.errors import InputError, last_line
 from mixskd_mm.models.methods.dcm import peer_config
 from mixskd_mm.version import __version__
 
 from .config_text import literal_config
+from .counterparts import no_counterpart
+from .formats import FORMATS, Trained
+from .images import images_of
 from .load import check_values
 from .parts import PEER, network_part, without_wrapper
 from .safe_load import load_local_checkpoint
-from .write import as_bytes, check_other_file, write_file
+from .structure import check_classes
+from .write import check_other_file, write_file, write_folder
 
 
 def training_state(checkpoint: dict, source: str, ema: bool = False, network: int = 0) -> dict[str, Tensor]:
@@ -88,61 +93,6 @@ def build_classifier(config: dict, state: dict[str, Tensor], source: str) -> nn.
     return model.eval()
 
 
-def torchvision_name(key: str) -> str:
-    """mmpretrain's name of a ResNet's tensor to torchvision's, which timm shares."""
-    return key.removeprefix('backbone.').replace('head.fc.', 'fc.')
-
-
-def counterpart(backbone: nn.Module, num_classes: int, models: Callable[[str], nn.Module], library: str) -> nn.Module:
-    """The model of another library with the architecture of ``backbone``.
-
-    Raises:
-        InputError: if that library has none.
-    """
-    kind = type(backbone).__name__
-    names = {'ResNet': 'resnet{depth}', 'ResNeXt': 'resnext{depth}_{groups}x{width_per_group}d'}
-    usual = dict(
-        deep_stem=False,
-        avg_down=False,
-        strides=(1, 2, 2, 2),
-        dilations=(1, 1, 1, 1),
-        style='pytorch',
-        base_channels=64,
-        stem_channels=64,
-        num_stages=4,
-    )
-    different = [f'{name}={getattr(backbone, name, None)}' for name in usual if vars(backbone).get(name) != usual[name]]
-    try:
-        if different or kind not in names:
-            raise ValueError(kind)
-        return models(names[kind].format(**vars(backbone)), num_classes)
-    except (ValueError, RuntimeError, KeyError) as error:
-        settings = f' with {", ".join(different)}' if different and kind in names else ''
-        raise InputError(no_counterpart(library, f'{kind}-{getattr(backbone, "depth", "?")}{settings}')) from error
-
-
-def no_counterpart(library: str, network: str) -> str:
-    """One line that says so."""
-    return (
-        f'{library} has no counterpart of {network} that this package knows: expected a plain ResNet or ResNeXt; use the '
-        'format mm or safetensors'
-    )
-
-
-def torchvision_model(name: str, num_classes: int) -> nn.Module:
-    import torchvision
-
-    return torchvision.models.get_model(name, weights=None, num_classes=num_classes)
-
-
-def timm_model(name: str, num_classes: int) -> nn.Module:
-    try:
-        import timm
-    except ImportError as error:
-        raise InputError('the format timm needs timm: pip install timm') from error
-    return timm.create_model(name, pretrained=False, num_classes=num_classes)
-
-
 def metadata(checkpoint: dict, metrics: dict | None) -> dict[str, str]:
     """What a reader of the exported file should know: recipe, code and accuracy, as strings."""
     meta = checkpoint.get('meta', {})
@@ -175,38 +125,79 @@ def code_version() -> str:
         return __version__
 
 
-def content(format: str, state: dict[str, Tensor], about: dict[str, str]) -> dict:
-    """What the file of a format holds."""
-    if format == 'mm':
-        return {'state_dict': state, 'meta': about}
-    if format == 'safetensors':
-        return {key: value.contiguous() for key, value in state.items()}
-    return {torchvision_name(key): value for key, value in state.items()}
+def read_training(checkpoint_file: str, ema: bool = False, metrics: dict | None = None, network: int = 0) -> Trained:
+    """The plain classifier in a training checkpoint, with what is known of it.
+
+    Arguments and errors are those of :func:`export`.
+    """
+    if network not in (0, 1):
+        raise InputError(f'network={network!r}: expected 0, or 1 for the second of two networks that DCM trains')
+    checkpoint = load_local_checkpoint(checkpoint_file, map_location='cpu')
+    state = training_state(checkpoint, checkpoint_file, ema, network)
+    config = model_config(checkpoint, checkpoint_file, network)
+    classifier = build_classifier(config, state, checkpoint_file)
+    check_classes(checkpoint, f'checkpoint {checkpoint_file}')
+    classes = class_names(checkpoint['meta'].get('dataset_meta'))
+    if classes is not None and len(classes) != classifier.head.num_classes:
+        raise InputError(
+            f'checkpoint {checkpoint_file} names {len(classes)} classes (meta.dataset_meta) and its model has '
+            f'{classifier.head.num_classes}: expected as many'
+        )
+    images = images_of(literal_config(checkpoint['meta']['cfg']), checkpoint_file)
+    return Trained(classifier, config, metadata(checkpoint, metrics), images, classes, checkpoint_file)
 
 
-def import_safetensors():
-    try:
-        import safetensors.torch
-    except ImportError as error:
-        raise InputError('the format safetensors needs safetensors: pip install safetensors') from error
-    return safetensors.torch
+def write_export(trained: Trained, out: str, format: str, size: tuple[int, int] | None = None) -> int:
+    """Write what :func:`read_training` gave, and compare outputs before it gets its name.
 
+    Arguments, result and errors are those of :func:`export`.
+    """
+    kind = FORMATS[format]
+    if size is not None and format != 'onnx':
+        raise InputError(f'size={size!r} with the format {format}: expected it with onnx, whose files fix the size')
+    if kind.suffixes and not out.endswith(kind.suffixes):
+        raise InputError(f'{out}: expected a name that ends in {" or ".join(kind.suffixes)} for the format {format}')
+    check_other_file(out, trained.source)
+    shape = size or (trained.images and trained.images.size) or (64, 64)
+    images = torch.randn(3, trained.input_channels, *shape, generator=torch.Generator().manual_seed(0))
+    expected = outputs(trained.classifier, images)
+    if not expected.isfinite().all():
+        raise InputError(
+            f'checkpoint {trained.source} gives NaN or an infinity for ordinary images: expected sound weights and '
+            'running statistics'
+        )
 
-def load_exported(path: str, format: str, classifier: nn.Module, config: dict) -> nn.Module:
-    """Load the written file the way its users do, strictly, into a newly built model."""
-    if format == 'safetensors':
-        model, state = MODELS.build(config), import_safetensors().load_file(path)
-    elif format == 'mm':
-        model, state = MODELS.build(config), torch.load(path, weights_only=True)['state_dict']
+    content = kind.content(trained, size) if format == 'onnx' else kind.content(trained)
+
+    def check(path: str) -> None:
+        try:
+            network = kind.load(path, trained)
+            # In one file, batches may be of any size.
+            for count in (1, 3):
+                compare(outputs(network, images[:count]), expected[:count], kind.exact)
+        except (AssertionError, RuntimeError) as error:
+            if not kind.exact:
+                raise InputError(f'{out}: the outputs in the format {format} differ: {last_line(error)}') from error
+            # The same names, but another network: other norms, plugins, ...
+            network = f'this {type(trained.classifier.backbone).__name__}'
+            raise InputError(no_counterpart(format, network)) from error
+
+    if isinstance(content, dict):
+        write_folder(out, content, check)
     else:
-        library = {'torchvision': torchvision_model, 'timm': timm_model}[format]
-        model = counterpart(classifier.backbone, classifier.head.num_classes, library, format)
-        state = torch.load(path, weights_only=True)
-    model.load_state_dict(state, strict=True)
-    return model.eval()
+        write_file(out, content, check)
+    return kind.count(trained)
 
 
-FORMATS = ('mm', 'torchvision', 'timm', 'safetensors')
+@torch.no_grad()
+def outputs(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    return network(images)
+
+
+def compare(found: Tensor, expected: Tensor, exact: bool) -> None:
+    """Raise AssertionError unless the outputs agree: up to the order of sums, or for another runtime, its own kernels."""
+    tolerance = {} if exact else dict(rtol=0, atol=1e-4 * max(1.0, expected.abs().max().item()))
+    torch.testing.assert_close(found, expected, **tolerance)
 
 
 def export(
@@ -216,44 +207,29 @@ def export(
     ema: bool = False,
     metrics: dict | None = None,
     network: int = 0,
+    size: tuple[int, int] | None = None,
 ) -> int:
     """Write the classifier in a training checkpoint to ``out``; read it back and compare outputs before it gets its name.
 
     Args:
         checkpoint_file (str): A checkpoint of a classifier's training run, MixSKD's or another's.
-        out (str): File to write. It appears complete or not at all.
-        format (str): ``mm`` (mmpretrain's names, ``backbone.`` first: for mmpretrain, mmdet and mmseg), ``torchvision`` or
-            ``timm`` (their names, classifier included) or ``safetensors`` (mm's names). Defaults to ``mm``.
+        out (str): File to write, for ``timm-folder`` a folder. It appears complete or not at all.
+        format (str): One of :data:`~mixskd_mm.checkpoints.formats.FORMATS`: ``mm`` (mmpretrain's names, ``backbone.``
+            first: for mmpretrain, mmdet and mmseg), ``torchvision`` or ``timm`` (their names, classifier included),
+            ``timm-folder`` (weights, config.json and README.md for timm's ``local-dir:`` and the Hugging Face hub),
+            ``safetensors`` (mm's names), ``onnx`` or ``detectron2`` (the backbone). Defaults to ``mm``.
         ema (bool): Export the averaged weights of a run with ``EMAHook``. Defaults to False.
-        metrics (dict[str, float], optional): Measured accuracy, to be noted in the file where the format has a place.
+        metrics (dict[str, float], optional): Measured accuracy, to be noted in the file.
         network (int): Which network of a checkpoint that holds two (DCM), 0 or 1. Defaults to 0.
+        size (tuple[int, int], optional): (H, W) of the images that an ONNX file takes. Defaults to None: the recipe's in
+            tests.
 
     Returns:
         int: Number of tensors written.
 
     Raises:
-        InputError: if the checkpoint is no classifier's or has no such network, or the format has no counterpart of its
-            architecture; if ``out`` is the checkpoint, by whatever name.
+        InputError: if the checkpoint is no classifier's or has no such network, if its weights or outputs are not finite,
+            or the format has no counterpart of its architecture; if ``out`` is the checkpoint, by whatever name; if a
+            library that the format needs is missing.
     """
-    if network not in (0, 1):
-        raise InputError(f'network={network!r}: expected 0, or 1 for the second of two networks that DCM trains')
-    checkpoint = load_local_checkpoint(checkpoint_file, map_location='cpu')
-    check_other_file(out, checkpoint_file)
-    state = training_state(checkpoint, checkpoint_file, ema, network)
-    config = model_config(checkpoint, checkpoint_file, network)
-    classifier = build_classifier(config, state, checkpoint_file)
-
-    @torch.no_grad()
-    def check(path: str) -> None:
-        images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-        try:
-            exported = load_exported(path, format, classifier, config)
-            torch.testing.assert_close(exported(images), classifier(images))
-        except (AssertionError, RuntimeError) as error:
-            # The same names, but another network: other norms, plugins, ...
-            raise InputError(no_counterpart(format, f'this {type(classifier.backbone).__name__}')) from error
-
-    about = metadata(checkpoint, metrics)
-    save = partial(import_safetensors().save, metadata=about) if format == 'safetensors' else as_bytes
-    write_file(out, save(content(format, state, about)), check)
-    return len(state)
+    return write_export(read_training(checkpoint_file, ema, metrics, network), out, format, size)

@@ -87,6 +87,43 @@ def write_file(
             os.remove(partial)
 
 
+def write_folder(out: str, files: dict[str, bytes], check: Callable[[str], None] | None = None) -> None:
+    """Write a new folder under a temporary name beside ``out``, check it, then give it its name.
+
+    Args:
+        out (str): The folder's final name. It may exist if it is empty.
+        files (dict[str, bytes]): What the files in it hold.
+        check (Callable, optional): Gets the temporary name; if it raises, nothing is left. Defaults to None.
+
+    Raises:
+        InputError: if ``out`` is a file or holds something already, or as :func:`write_file`.
+    """
+    target = os.path.realpath(out)
+    if os.path.exists(target) and (not os.path.isdir(target) or os.listdir(target)):
+        raise InputError(f'{out} exists already: expected the name of a new folder, or an empty one')
+    parent = os.path.dirname(target)
+    partial = None
+    try:
+        os.makedirs(parent, exist_ok=True)
+        partial = tempfile.mkdtemp(dir=parent, prefix=f'.{os.path.basename(target)[:100]}.', suffix=UNFINISHED)
+        for name, data in files.items():
+            write_file(os.path.join(partial, name), data)
+        if check is not None:
+            check(partial)
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(partial, 0o777 & ~mask)
+        if os.path.isdir(target):
+            os.rmdir(target)
+        os.replace(partial, target)
+        flush_folder(parent)
+    except OSError as error:
+        raise InputError(f'cannot write {out}: {error.strerror or error}{space(0, parent)}') from error
+    finally:
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
 def check_other_file(out: str, source: str) -> None:
     """Raise InputError if ``out``, which is to be written, is the file ``source`` that it is made from, by any name."""
     if os.path.exists(out) and os.path.samefile(out, source):

@@ -81,7 +81,7 @@ def test_mm_holds_the_plain_classifier_and_nothing_else(resnet18, images, tmp_pa
     plain.load_state_dict(exported['state_dict'], strict=True)
     assert torch.equal(plain(images), model(images))
     assert exported['meta'] == dict(
-        recipe='recipe.py', epoch='7', mixskd_mm='0.1.0+abc', accuracy='accuracy/top1=78.76'
+        recipe='recipe.py', epoch='7', mixskd_mm='0.1.0+abc', accuracy='accuracy/top1=78.76', images='unknown'
     )
 
 
@@ -93,7 +93,8 @@ def test_safetensors_holds_mm_names_and_metadata(resnet18, tmp_path):
     with safe_open(out, 'pt') as file:
         assert set(file.keys()) == set(expected)
         assert all(torch.equal(file.get_tensor(key), value) for key, value in expected.items())
-        assert file.metadata() == dict(recipe='recipe.py', epoch='7', mixskd_mm='0.1.0+abc', accuracy='not measured')
+        about = dict(recipe='recipe.py', epoch='7', mixskd_mm='0.1.0+abc', accuracy='not measured', images='unknown')
+        assert file.metadata() == about
 
 
 def test_ema_chooses_between_the_two_sets_of_weights(resnet18, tmp_path):
