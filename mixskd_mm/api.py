@@ -22,7 +22,8 @@ def root() -> Path:
     """The folder with ``configs`` and ``model-index.yml``: the repository, or what an installed package carries of it."""
     package = Path(__file__).resolve().parent
     carried = package / '.mim'
-    return carried if carried.is_dir() else package.parent
+    # Older editable installs left a folder of links there.
+    return carried if (carried / 'model-index.yml').is_file() else package.parent
 
 
 def recipes() -> dict[str, Path]:

@@ -1,3 +1,4 @@
+import itertools
 import re
 import subprocess
 import sys
@@ -249,13 +250,14 @@ def test_the_extras_have_the_forks_ranges(distribution):
     extras = distribution.extras_require
     assert ranges(extras['detection']) == forks('mmdet')
     assert ranges(extras['segmentation']) == forks('mmseg')
-    assert ranges(extras['all']) == forks('mmdet', 'mmseg') | ranges(extras['export'])
+    assert ranges(extras['all']) == forks('mmdet', 'mmseg') | ranges(extras['export']) | ranges(extras['analysis'])
 
 
 @pytest.mark.parametrize('stack', STACKS)
 def test_every_requirement_is_pinned_within_its_range(distribution, stack):
     libraries = [support.requirement for support in STACKS[stack].values()]
-    for line in [*libraries, *distribution.extras_require['export'], *distribution.extras_require['dev']]:
+    extras = (distribution.extras_require[name] for name in ('export', 'analysis', 'dev'))
+    for line in [*libraries, *itertools.chain(*extras)]:
         requirement = Requirement(line)
         assert requirement.specifier.contains(pins(stack)[requirement.name]), line
 
