@@ -10,7 +10,7 @@ from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.registry import FUNCTIONS, HOOKS
 from mmengine.runner import IterBasedTrainLoop, set_random_seed
-from torch.utils.data import get_worker_info
+from torch.utils.data import Dataset, get_worker_info
 
 from .finite_checkpoint import checkpoint_is_due
 from .mid_epoch import MidEpochTrainLoop, gather_random_states
@@ -47,6 +47,9 @@ class EpochSeedHook(Hook):
         self._batch_seeds = BatchSeeds(runner.seed, get_rank(), first, loader.worker_init_fn)
         if loader.num_workers > 0:
             loader.worker_init_fn = self._batch_seeds
+        elif first < runner.iter:
+            # The batches that are thrown away draw, too.
+            self._batch_seeds.seed_batches_of(loader.dataset, first, 1)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
         if isinstance(runner.train_loop, IterBasedTrainLoop):
@@ -92,10 +95,13 @@ class BatchSeeds:
         if self.worker_init_fn is not None:
             self.worker_init_fn(worker_id)
         worker = get_worker_info()
-        dataset = worker.dataset
-        load = getattr(dataset, '__getitems__', None) or (lambda indices: [dataset[index] for index in indices])
         # The loader hands batches to its workers in turn.
-        numbers = itertools.count(self.first + worker_id, worker.num_workers)
+        self.seed_batches_of(worker.dataset, self.first + worker_id, worker.num_workers)
+
+    def seed_batches_of(self, dataset: Dataset, first: int, step: int) -> None:
+        """Let ``dataset``, in this process, seed before it loads a batch: the first, first + step, ... of the training."""
+        load = getattr(dataset, '__getitems__', None) or (lambda indices: [dataset[index] for index in indices])
+        numbers = itertools.count(first, step)
 
         def seeded_items(indices: list[int]) -> list:
             seed_with(self.seed, next(numbers), self.rank)
