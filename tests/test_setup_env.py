@@ -68,7 +68,7 @@ class Machine:
 
     def start(self, **environment):
         settings = {'PYTHON': str(self.python), 'STAND_IN': str(self.work), 'XDG_CACHE_HOME': str(self.cache)}
-        # Not what `make suite STACK=...` exports.
+        # Not what `make test STACK=...` exports.
         settings['STACK'] = 'forks'
         return subprocess.Popen(
             ['bash', self.tree / 'tools' / 'setup_env.sh'],
