@@ -89,6 +89,7 @@ def test_an_installed_package_reads_what_it_carries(tmp_path):
     configs = tmp_path / 'mixskd_mm' / '.mim' / 'configs'
     configs.mkdir(parents=True)
     (configs / 'mine.py').touch()
+    (configs.parent / 'model-index.yml').touch()
     with mock.patch('mixskd_mm.api.__file__', str(file)):
         assert root() == tmp_path / 'mixskd_mm' / '.mim'
         assert mixskd_mm.list_models() == ['mine']

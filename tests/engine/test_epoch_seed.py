@@ -106,7 +106,7 @@ def test_another_seed_augments_differently(seen, tmp_path):
 
 def test_each_iteration_of_a_training_that_counts_them_is_seeded_with_its_number():
     def drawn(loop, begin, seed=3):
-        loader = SimpleNamespace(sampler=None, num_workers=0, worker_init_fn=None)
+        loader = SimpleNamespace(sampler=None, num_workers=0, worker_init_fn=None, dataset=Draws())
         runner = SimpleNamespace(seed=seed, epoch=0, iter=5, train_loop=loop.__new__(loop), train_dataloader=loader)
         hook = EpochSeedHook()
         torch.manual_seed(0)
