@@ -9,7 +9,7 @@ from .differences import keep_version_checks_out_of_graphs  # noqa: E402
 
 keep_version_checks_out_of_graphs()
 
-from . import checkpoints, datasets, engine, evaluation, models, segmentation  # noqa: E402
+from . import checkpoints, datasets, engine, evaluation, models, own_data, segmentation  # noqa: E402
 from .api import get_model, list_models  # noqa: E402
 from .model_index import register_when_asked  # noqa: E402
 from .models.wrapping import wrap  # noqa: E402
@@ -25,6 +25,7 @@ __all__ = [
     'get_model',
     'list_models',
     'models',
+    'own_data',
     'segmentation',
     'wrap',
 ]

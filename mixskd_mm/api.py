@@ -17,6 +17,9 @@ from .errors import InputError
 from .models.fresh import init_quietly
 from .settings import describe_argument, naming_settings
 
+# Ends of the names of recipes that their data complete: without them they are no model's.
+COMPLETED_BY_DATA = ('_folder', '_own', '_own-512x512')
+
 
 def root() -> Path:
     """The folder with ``configs`` and ``model-index.yml``: the repository, or what an installed package carries of it."""
@@ -27,10 +30,10 @@ def root() -> Path:
 
 
 def recipes() -> dict[str, Path]:
-    """The config of each recipe, by the recipe's name: that of the file, without ``.py``."""
+    """The config of each recipe that is complete, by the recipe's name: that of the file, without ``.py``."""
     configs = root() / 'configs'
     files = (path for path in configs.rglob('*.py') if '_base_' not in path.relative_to(configs).parts)
-    return {path.stem: path for path in sorted(files)}
+    return {path.stem: path for path in sorted(files) if not path.stem.endswith(COMPLETED_BY_DATA)}
 
 
 def list_models(pattern: str | None = None) -> list[str]:
@@ -82,6 +85,11 @@ def get_model(name: str, checkpoint: str | None = None, **overrides) -> BaseMode
 def recipe_config(name: str, overrides: dict) -> Config:
     """The config of a recipe, its ``data_preprocessor`` in ``model`` too, with ``overrides`` of ``model``."""
     known = recipes()
+    if name.endswith(COMPLETED_BY_DATA):
+        raise InputError(
+            f'name={name!r} is completed by data: expected mmpretrain.get_model(CONFIG, CHECKPOINT), with the config that '
+            'its training wrote into the work directory'
+        )
     if name not in known:
         near = difflib.get_close_matches(str(name), known, 1)
         hint = f'{near[0]}, or another one of' if near else 'one of'

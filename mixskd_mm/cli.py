@@ -17,6 +17,7 @@ from mixskd_mm.configs import Typed, distribute_on_cpu, merge_options, read_conf
 from mixskd_mm.datasets.folders import check_annotation_formats
 from mixskd_mm.datasets.skipped_files import empty_dataset, no_images
 from mixskd_mm.errors import InputError, last_line
+from mixskd_mm.own_data import complete
 from mixskd_mm.settings import (
     check_settings,
     describe_argument,
@@ -191,6 +192,7 @@ def load_config(args: argparse.Namespace) -> Config:
     global _config
     cfg = _config = read_config(args.config, args.on)
     merge_options(cfg, args.cfg_options or {})
+    complete(cfg)
     for notice in check_settings(cfg):
         # Not among what a tool prints.
         print(f'warning: {notice}', file=sys.stderr)

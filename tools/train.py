@@ -64,7 +64,8 @@ def main() -> None:
             )
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-    if args.scale_schedule:
+    # The length of the others is already fitted.
+    if args.scale_schedule and 'own_data' not in cfg:
         fit_schedule(cfg, read_config(args.config, args.on))
     check_schedule(cfg)
     if args.auto_scale_lr:

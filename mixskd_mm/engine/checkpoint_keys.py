@@ -12,6 +12,10 @@ from torch import nn
 from mixskd_mm.checkpoints.load import check_keys, check_values, shapes
 from mixskd_mm.checkpoints.parts import predicting_names, without_wrapper
 from mixskd_mm.checkpoints.structure import check_classes, check_training_state
+from mixskd_mm.datasets.class_names import built_datasets, class_names
+
+# What classifies, in mmpretrain's classifiers.
+HEAD = 'head.'
 
 
 @HOOKS.register_module()
@@ -25,6 +29,8 @@ class CheckpointKeysHook(Hook):
     Args:
         partial_start (bool): Let a training start (``load_from``) from a checkpoint that fits in part, for example a
             detector of other classes, and print how much of it fits. Defaults to False.
+        new_head (bool): Let a training start from a classifier of other classes: all but the head has to fit, and the head
+            starts anew. Its names of the classes count, too, where both have them. Defaults to False.
 
     Raises:
         InputError: naming the file, how many tensors do not match and the first of them, one that is not finite, or what
@@ -34,8 +40,8 @@ class CheckpointKeysHook(Hook):
     # Before EMAHook (NORMAL), which exchanges the weights of a checkpoint, or fails where this hook explains.
     priority = 'HIGH'
 
-    def __init__(self, partial_start: bool = False) -> None:
-        self.partial_start = partial_start
+    def __init__(self, partial_start: bool = False, new_head: bool = False) -> None:
+        self.partial_start, self.new_head = partial_start, new_head
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         model = unwrap(runner.model)
@@ -55,9 +61,45 @@ class CheckpointKeysHook(Hook):
             fitting = sum(found.get(name) == shape for name, shape in needed.items())
             runner.logger.info(f'{source} fits {fitting} of the {len(needed)} tensors of {type(model).__name__}')
             return
+        if (
+            self.new_head
+            and training(runner)
+            and not runner._resume
+            and self.is_other_head(runner, checkpoint, needed, found)
+        ):
+            anew = drop_other_classes(checkpoint, state)
+            needed = {name: shape for name, shape in needed.items() if not name.startswith(HEAD)}
+            check_keys(needed, found, source, model=type(model).__name__)
+            runner.logger.info(
+                f'{source} has other classes: its {len(needed)} tensors of backbone and neck are taken; the head starts anew'
+                + (f', and so do {anew} tensors of classes that only training needs' if anew else '')
+            )
+            return
         check_keys(needed, found, source, model=type(model).__name__)
         if runner._resume:
             check_training_state(checkpoint, source)
+
+    @staticmethod
+    def is_other_head(runner, checkpoint: dict, needed: dict, found: dict) -> bool:
+        """Whether the head of a checkpoint is missing, has another shape than the model's, or other names of classes."""
+        shaped = all(found.get(name) == shape for name, shape in needed.items() if name.startswith(HEAD))
+        theirs = class_names((checkpoint.get('meta') or {}).get('dataset_meta'))
+        ours = class_names(next(built_datasets(runner.train_dataloader.dataset)).metainfo)
+        return not shaped or (None not in (theirs, ours) and theirs != ours)
+
+
+def drop_other_classes(checkpoint: dict, state: dict) -> int:
+    """Remove from ``checkpoint`` the head and all that has another shape than ``state``; how many of no head there were."""
+    weights = checkpoint.get('state_dict', checkpoint)
+    names = {name: name.removeprefix('module.') for name in weights}
+    other = [
+        name
+        for name, own in names.items()
+        if not own.startswith(HEAD) and own in state and state[own].shape != weights[name].shape
+    ]
+    for name in [*other, *(name for name, own in names.items() if own.startswith(HEAD))]:
+        del weights[name]
+    return len(other)
 
 
 def unwrap(model: nn.Module) -> nn.Module:

@@ -16,23 +16,24 @@ from mixskd_mm.errors import InputError
 
 
 def lazy(module: str, name: str) -> Callable:
-    """A function that builds ``mixskd_mm.segmentation.<module>.<name>`` with its arguments."""
+    """A function that builds ``<module>.<name>`` with its arguments; ``module`` is a path from this package."""
 
     def build(*args, **kwargs):
         try:
             import_library('mmseg')
         except ImportError as error:
             raise InputError(f'{name} needs mmseg: {error}') from error
-        return getattr(import_module(f'{__name__}.{module}'), name)(*args, **kwargs)
+        return getattr(import_module(module, __name__), name)(*args, **kwargs)
 
     build.__name__ = build.__qualname__ = name
     return build
 
 
 for registry, module, name in (
-    (MODELS, 'heads', 'ProjectedASPPHead'),
-    (MODELS, 'heads', 'ElementDropoutFCNHead'),
-    (DATASETS, 'coco_stuff', 'COCOStuff182Dataset'),
-    (METRICS, 'metrics', 'AllClassIoUMetric'),
+    (MODELS, '.heads', 'ProjectedASPPHead'),
+    (MODELS, '.heads', 'ElementDropoutFCNHead'),
+    (DATASETS, '.coco_stuff', 'COCOStuff182Dataset'),
+    (DATASETS, 'mixskd_mm.own_data.masks', 'MaskFolders'),
+    (METRICS, '.metrics', 'AllClassIoUMetric'),
 ):
     registry.register_module(name=name, module=lazy(module, name))

@@ -279,7 +279,9 @@ def train_in_one_of_two(rank, names, folder):
 def two_processes(tmp_path_factory):
     """A folder with each rank's gradients of each recipe, as both processes agreed on them."""
     folder = tmp_path_factory.mktemp('ranks')
-    torch.multiprocessing.spawn(train_in_one_of_two, (list(leaves.LEAVES), str(folder)), nprocs=2)
+    # Forked: to import the libraries would take longer than all the steps.
+    arguments = list(leaves.LEAVES), str(folder)
+    torch.multiprocessing.start_processes(train_in_one_of_two, arguments, nprocs=2, start_method='fork')
     return folder
 
 
