@@ -13,6 +13,7 @@ from mixskd_mm.checkpoints.load import check_keys, check_values, shapes
 from mixskd_mm.checkpoints.parts import predicting_names, without_wrapper
 from mixskd_mm.checkpoints.structure import check_classes, check_training_state
 from mixskd_mm.datasets.class_names import built_datasets, class_names
+from mixskd_mm.errors import InputError
 
 # What classifies, in mmpretrain's classifiers.
 HEAD = 'head.'
@@ -75,7 +76,14 @@ class CheckpointKeysHook(Hook):
                 + (f', and so do {anew} tensors of classes that only training needs' if anew else '')
             )
             return
-        check_keys(needed, found, source, model=type(model).__name__)
+        try:
+            check_keys(needed, found, source, model=type(model).__name__)
+        except InputError as error:
+            wrong = (name for name, shape in needed.items() if found.get(name) != shape)
+            if training(runner) and not runner._resume and all(name.startswith(HEAD) for name in wrong):
+                hint = 'default_hooks.checkpoint_keys.new_head=True lets the head start anew'
+                raise InputError(f'{error}; {hint}') from error
+            raise
         if runner._resume:
             check_training_state(checkpoint, source)
 

@@ -220,7 +220,7 @@ def mask_classes(root: Path) -> list[str]:
         if mask is None or mask.ndim != 2:
             raise InputError(f'{path}: expected a mask of one channel, whose pixels are the numbers of classes')
         labels = mask[mask != IGNORED]
-        largest = max(largest, int(np.max(labels, initial=-1)))
+        largest = max(largest, *np.unique(labels).tolist(), -1)
     return [f'class {label}' for label in range(largest + 1)]
 
 

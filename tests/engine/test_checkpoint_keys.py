@@ -73,7 +73,8 @@ def test_a_checkpoint_without_part_of_the_backbone_is_refused(changed, tmp_path)
 def test_a_checkpoint_of_another_shape_is_refused(changed, tmp_path):
     file = changed(lambda state: {**state, 'head.fc.weight': torch.zeros(7, 64)})
     assert refusal(file, tmp_path / 'run') == (
-        f'checkpoint {file} has 1 of another shape (first: head.fc.weight, (7, 64) instead of (10, 64))'
+        f'checkpoint {file} has 1 of another shape (first: head.fc.weight, (7, 64) instead of (10, 64)); '
+        'default_hooks.checkpoint_keys.new_head=True lets the head start anew'
     )
 
 

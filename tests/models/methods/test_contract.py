@@ -11,6 +11,7 @@ import leaves
 import pytest
 import tiny
 import torch
+from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper
 from mmengine.registry import DefaultScope
 from mmpretrain.models import ImageClassifier
@@ -259,6 +260,8 @@ def rank_batch(cfg, model, rank):
 
 def train_in_one_of_two(rank, names, folder):
     torch.set_num_threads(1)
+    # What a training before the fork left there, such as its epoch.
+    MessageHub.get_current_instance().runtime_info.clear()
     # Samplers would give each process other images.
     prepared = {}
     for name in names:
