@@ -17,6 +17,8 @@ from mmpretrain.registry import MODELS as CLASSIFIERS
 from mmseg.structures import SegDataSample
 from torch import nn
 
+from mixskd_mm.api import COMPLETED_BY_DATA
+
 CONFIGS = downstream.ROOT / 'configs'
 DETECTION = CONFIGS / 'detection'
 SEGMENTATION = CONFIGS / 'segmentation'
