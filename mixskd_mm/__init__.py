@@ -5,8 +5,9 @@ from .version import __version__
 
 check_versions()
 
-from .differences import keep_version_checks_out_of_graphs  # noqa: E402
+from .differences import keep_debug_messages_quiet, keep_version_checks_out_of_graphs  # noqa: E402
 
+keep_debug_messages_quiet()
 keep_version_checks_out_of_graphs()
 
 from . import checkpoints, datasets, engine, evaluation, models, own_data, segmentation  # noqa: E402

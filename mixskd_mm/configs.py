@@ -87,7 +87,7 @@ def rebase(path: Path, baseline: Path, folder: Path) -> Path | None:
     """
     if is_baseline(path):
         return baseline
-    text = path.read_text()
+    text = path.read_text(encoding='utf-8')
     statement = base_statement(text)
     bases = ast.literal_eval(statement.value) if statement else []
     moved, found = [], False
@@ -102,7 +102,7 @@ def rebase(path: Path, baseline: Path, folder: Path) -> Path | None:
     lines[statement.lineno - 1 : statement.end_lineno] = [f'_base_ = {moved!r}']
     # Numbered, since files of several folders may have the same name.
     target = folder / f'{len(os.listdir(folder))}.py'
-    target.write_text('\n'.join(lines) + '\n')
+    target.write_text('\n'.join(lines) + '\n', encoding='utf-8')
     return target
 
 

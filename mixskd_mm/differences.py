@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import ModuleType
 
+import mmengine.logging
 import numpy as np
 import torch
 from mmengine.runner import amp
@@ -21,6 +23,20 @@ COMPILES = digit_version(torch.__version__) >= digit_version('2.11')
 
 # NumPy 2 renamed it; 1.26 has both names, the new one without content.
 numpy_core = np.core if np.__version__.startswith('1.') else np._core
+
+
+def keep_debug_messages_quiet() -> None:
+    """Let mmengine's ``print_log`` print messages of level DEBUG to no terminal.
+
+    The forks' libraries tell so at each import, in each process, that a library of theirs is not installed.
+    """
+    own = mmengine.logging.print_log
+
+    def print_log(msg, logger=None, level=logging.INFO) -> None:
+        if logger is not None or level > logging.DEBUG:
+            own(msg, logger, level)
+
+    mmengine.logging.print_log = print_log
 
 
 @contextmanager

@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
+
+try:
+    import fcntl
+except ImportError:
+    # Windows: nothing keeps two runs apart there.
+    fcntl = None
 
 from mixskd_mm.errors import InputError
 
 # Where mmengine's launchers find the rank.
 RANKS = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
+
+
+def lock(file: IO, wait: bool = False) -> None:
+    """Lock an open file as long as it is open; on Windows nothing happens.
+
+    Raises:
+        BlockingIOError: if another process has it and ``wait`` is False.
+        OSError: if the file system has no locks.
+    """
+    if fcntl is not None:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
 @contextlib.contextmanager
@@ -27,7 +44,7 @@ def try_lock(path: Path, wait: bool = False) -> Iterator[bool]:
     """
     with path.open('w') as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            lock(file, wait)
         except BlockingIOError:
             yield False
             return

@@ -56,4 +56,4 @@ def stop(process: subprocess.Popen, patience: float = 30) -> None:
 
 def last_checkpoint(folder: Path) -> str:
     """Path of the last checkpoint in a work directory."""
-    return (folder / 'last_checkpoint').read_text().strip()
+    return (folder / 'last_checkpoint').read_text(encoding='utf-8').strip()

@@ -116,7 +116,9 @@ def main() -> None:
         results = run(jobs if args.task is None else [jobs[args.task]], runs, args.gpus)
     if args.task is None:
         markdown, picture = write_report(args.table, jobs, results, budget, shlex.join(command), runs, ROOT / 'configs')
-        print(f'\n{markdown.read_text()}\nWritten to {markdown}, {picture} and {markdown.with_suffix(".html")}')
+        print(
+            f'\n{markdown.read_text(encoding="utf-8")}\nWritten to {markdown}, {picture} and {markdown.with_suffix(".html")}'
+        )
 
 
 def without_how(arguments: list[str]) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import glob
 import io
 import logging
@@ -22,6 +21,7 @@ import torch
 from mmengine.fileio import LocalBackend, register_backend
 
 from mixskd_mm.errors import InputError
+from mixskd_mm.locks import lock
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,7 +65,7 @@ def write_file(
         with open(handle, 'wb') as file:
             # Held as long as the file is written, by a process that lives; some file systems have no locks.
             with contextlib.suppress(OSError):
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock(file)
             file.write(data)
             file.flush()
             if flush:
@@ -135,7 +135,7 @@ def remove_unfinished(folder: str, prefix: str) -> None:
     for path in glob.glob(os.path.join(glob.escape(folder), f'{glob.escape(prefix)}*{UNFINISHED}')):
         # Another process may have removed it, or be writing it.
         with contextlib.suppress(OSError), open(path, 'rb') as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file)
             os.remove(path)
 
 

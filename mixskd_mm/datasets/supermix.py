@@ -42,7 +42,7 @@ class SuperMixDataset(BaseDataset):
                 raise InputError(
                     f'SuperMixDataset: {data_root} has no {name}: expected a folder that tools/supermix.py filled'
                 )
-        with open(os.path.join(data_root, 'settings.json')) as file:
+        with open(os.path.join(data_root, 'settings.json'), encoding='utf-8') as file:
             settings = json.load(file)['settings']
         self.num_classes = settings['num_classes']
         self.channel_order = settings['channel_order']
@@ -51,7 +51,7 @@ class SuperMixDataset(BaseDataset):
 
     def load_data_list(self) -> list[dict]:
         """``img_path`` and ``gt_label`` of each image; for soft labels also ``classes`` and ``weights``."""
-        with open(self.ann_file) as file:
+        with open(self.ann_file, encoding='utf-8') as file:
             images = [json.loads(line) for line in file]
         infos = []
         for image in images:

@@ -9,6 +9,7 @@ from mmengine.hooks import LoggerHook, RuntimeInfoHook
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.registry import HOOKS
 
+from mixskd_mm.devices import dtype_on
 from mixskd_mm.errors import InputError
 
 from .finite_checkpoint import checkpoint_is_due
@@ -100,7 +101,8 @@ def pending_to_floats(pending: list[tuple[int, dict]]) -> list[tuple[int, dict[s
     tensors = [value for _, outputs in pending for value in outputs.values() if isinstance(value, torch.Tensor)]
     if not tensors:
         return pending
-    floats = iter(torch.stack([t.to(tensors[0].device, torch.float64) for t in tensors]).tolist())
+    device = tensors[0].device
+    floats = iter(torch.stack([t.to(device, dtype_on(device)) for t in tensors]).tolist())
     return [
         (iteration, {k: next(floats) if isinstance(v, torch.Tensor) else v for k, v in outputs.items()})
         for iteration, outputs in pending

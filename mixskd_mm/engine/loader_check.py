@@ -61,7 +61,7 @@ def survive_sigterm(worker_id: int, worker_init_fn=None) -> None:
     Schedulers send the signal to all processes of a job, and a training that is to save a checkpoint needs its workers.
     Where the system does not tell who sent a signal (macOS, Windows), workers end as ever.
     """
-    if hasattr(signal, 'sigwaitinfo'):
+    if hasattr(signal, 'sigwaitinfo') and hasattr(signal, 'pthread_sigmask'):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_with_the_loader, daemon=True).start()
     if worker_init_fn is not None:

@@ -41,7 +41,7 @@ def load_result(file: Path) -> dict | None:
     if not file.is_file():
         return None
     try:
-        result = json.loads(file.read_text())
+        result = json.loads(file.read_text(encoding='utf-8'))
         if not all(isinstance(value, int | float) for value in result['metrics'].values()):
             raise ValueError('metrics that are no numbers')
         return result
@@ -108,7 +108,7 @@ def test(job: Job, root: Path, config: Path, checkpoint: str, folder: Path) -> d
     out = folder / 'test.json'
     command = [root / 'tools/test.py', config, checkpoint, '--out', out, '--work-dir', folder / 'test']
     run_tool(folder / 'test.log', 'python', *command)
-    return json.loads(out.read_text())
+    return json.loads(out.read_text(encoding='utf-8'))
 
 
 def attack(job: Job, root: Path, config: Path, checkpoint: str, folder: Path) -> dict[str, float]:
@@ -116,5 +116,5 @@ def attack(job: Job, root: Path, config: Path, checkpoint: str, folder: Path) ->
     epsilons = list(TABLES[job.table].numbers.values())
     command = [root / 'tools/analysis/fgsm.py', config, checkpoint, '--eps', *epsilons, '--out', folder / 'fgsm']
     run_tool(folder / 'fgsm.log', 'python', *command)
-    (model,) = json.loads((folder / 'fgsm' / 'fgsm.json').read_text())['models'].values()
+    (model,) = json.loads((folder / 'fgsm' / 'fgsm.json').read_text(encoding='utf-8'))['models'].values()
     return dict(zip(epsilons, model['top1'], strict=True))

@@ -180,7 +180,7 @@ def write_traceback(error: BaseException, work_dir: str | None) -> str:
         path = os.path.join(folder, name)
         try:
             os.makedirs(folder, exist_ok=True)
-            with open(path, 'w') as file:
+            with open(path, 'w', encoding='utf-8') as file:
                 file.write(' '.join(sys.argv) + '\n\n' + text)
         except OSError:
             continue

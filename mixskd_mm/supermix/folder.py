@@ -140,7 +140,7 @@ class SuperMixFolder:
 def read_json(path: Path) -> dict:
     """Raises InputError if ``path`` is no JSON."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding='utf-8'))
     except ValueError as error:
         raise InputError(f'{path} cannot be read: expected what tools/supermix.py wrote') from error
 

@@ -50,7 +50,7 @@ def consumption(args: argparse.Namespace) -> float:
     if args.step is None:
         consumed = args.consumed
     else:
-        rows = json.loads(Path(args.step).read_text())['rows']
+        rows = json.loads(Path(args.step).read_text(encoding='utf-8'))['rows']
         consumed = max((row['images_per_second'] for row in rows if row['variant'].startswith('ours')), default=0)
     if not 0 < consumed < math.inf:
         source = f'--consumed {args.consumed}' if args.step is None else f'--step {args.step}: no variant of ours'

@@ -47,7 +47,7 @@ def transfer_table(scores: dict[tuple[str, str], float | None]) -> str:
 def read_scalars(folder: Path) -> list[dict]:
     """What the training run in a work directory logged, in order; testing came later."""
     file = sorted(folder.glob('*/vis_data/scalars.json'))[0]
-    return [json.loads(line) for line in file.read_text().splitlines()]
+    return [json.loads(line) for line in file.read_text(encoding='utf-8').splitlines()]
 
 
 def draw_curves(path: Path, folders: dict[str, list[Path]]) -> None:

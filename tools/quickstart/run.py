@@ -49,7 +49,7 @@ def train_and_test(config: str, folder: Path, seed: int) -> dict[str, float]:
     run(folder / 'train.log', 'tools/train.py', config, *options)
     metrics = folder / 'test.json'
     run(folder / 'test.log', 'tools/test.py', config, checkpoint_of(folder), '--out', str(metrics), *options)
-    return json.loads((ROOT / metrics).read_text())
+    return json.loads((ROOT / metrics).read_text(encoding='utf-8'))
 
 
 def draw_predictions(task: str) -> Path:

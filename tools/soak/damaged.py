@@ -65,7 +65,7 @@ def use(way: str, path: Path, folder: Path, reference: Reference) -> tuple[Resul
     if way == 'test':
         out = folder / 'metrics.json'
         result = run('test.py', reference.config, path, '--work-dir', folder / 'test', '--out', out)
-        return result, json.loads(out.read_text()) if out.exists() else None
+        return result, json.loads(out.read_text(encoding='utf-8')) if out.exists() else None
     if way == 'inferencer':
         return run('soak/inferencer.py', path), None
     if way == 'export':
@@ -123,7 +123,9 @@ def damaged_text(rng: random.Random, data: Path, split: str, kind: str) -> tuple
     if damages is BYTES:
         damage_bytes(path, damage, rng)
     elif kind == 'list':
-        path.write_text(''.join(f'{line}\n' for line in LINES[damage](path.read_text().splitlines(), rng)))
+        path.write_text(
+            ''.join(f'{line}\n' for line in LINES[damage](path.read_text(encoding='utf-8').splitlines(), rng))
+        )
     else:
         path.write_text(json.dumps(ANNOTATIONS[damage](json.loads(before))))
     return path, damage, path.read_bytes().split() == before.split()

@@ -90,7 +90,7 @@ def _be_the_tool(tool: str, args: tuple, output: int, prepare: Callable[[], None
         sys.stdout, sys.stderr = (os.fdopen(handle, 'w', buffering=1, closefd=False) for handle in (1, 2))
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        pages = int(Path('/proc/self/statm').read_text().split()[0])
+        pages = int(Path('/proc/self/statm').read_text(encoding='utf-8').split()[0])
         limit = pages * resource.getpagesize() + MEMORY
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from mixskd_mm.datasets import check_batches, check_sample_indices
+from mixskd_mm.devices import dtype_on
 from mixskd_mm.errors import InputError, check_number
 
 from ..base import SelfDistillationClassifier, build_loss, top1
@@ -114,7 +115,7 @@ class PSKDClassifier(SelfDistillationClassifier):
         info = MessageHub.get_current_instance().runtime_info
         epoch = info.get('epoch', 0)
         value = ps_kd_alpha(epoch, info['max_epochs'], self.alpha) if epoch > 0 else 0.0
-        return torch.tensor(value, dtype=torch.float64).to(device, non_blocking=True)
+        return torch.tensor(value, dtype=dtype_on(device)).to(device, non_blocking=True)
 
     def previous(self, indices: Tensor, labels: Tensor) -> Tensor:
         """P_{t-1}(x) of the images ``indices`` ``(N, )``, ``(N, C)``; the one-hot label of one that was not seen before."""

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from mmpretrain.registry import TASK_UTILS
 from torch import Tensor
 
+from mixskd_mm.devices import dtype_on
 from mixskd_mm.errors import InputError
 
 
@@ -63,7 +64,7 @@ class Mixture:
         moved = copy(self)
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
-                setattr(moved, name, value.to(device, non_blocking=True))
+                setattr(moved, name, value.to(device, dtype_on(device, value.dtype), non_blocking=True))
         return moved
 
     def __repr__(self) -> str:
@@ -103,7 +104,8 @@ class MaskMixture(Mixture):
         self.mask = mask
         self.index = index
         # (N, ), or 0-d for a mask that all pairs share.
-        self.lam = mask.double().mean((1, 2, 3)).squeeze(0) if len(mask) == 1 else mask.double().mean((1, 2, 3))
+        lam = mask.to(dtype_on(mask.device)).mean((1, 2, 3))
+        self.lam = lam.squeeze(0) if len(mask) == 1 else lam
 
     def share(self, x: Tensor) -> Tensor:
         if x.ndim != 4:
