@@ -9,7 +9,7 @@ DIFFERENCES := $(addprefix tests/, test_compat.py test_configs.py checkpoints/te
 	segmentation test_training.py test_downstream_training.py tools/test_distributed.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help env test suite differences quickstart lint format clean
+.PHONY: help env test suite differences quickstart dist lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,12 @@ differences: env ## test where sets of libraries differ: imports, loading, confi
 
 quickstart: env ## train baseline, Mixup and MixSKD on handwritten digits and compare them
 	@$(VENV_PYTHON) tools/quickstart/run.py
+
+dist: env ## write the wheel and the source archive to dist/, and try the wheel without the repository
+	rm -rf dist build
+	$(VENV_PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	$(VENV_PYTHON) setup.py --quiet sdist
+	@bash tools/try_wheel.sh $(VENV_PYTHON)
 
 lint: env ## check the source with ruff and codespell, the documentation with rumdl
 	$(VENV_PYTHON) -m ruff check
