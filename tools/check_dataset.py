@@ -66,7 +66,7 @@ def main() -> None:
     heads = dict(head_classes(cfg.model))
     problems, opened = 0, []
     for splits, dataset in data_sets(cfg):
-        found, parts = check_set(splits, dataset, heads, samples)
+        found, parts = check_set(splits, dataset, heads, samples, published='own_data' not in cfg)
         problems += found
         opened += parts
     pairs = [(*names_and_place(part), *names_and_place(opened[0])) for part in opened[1:]]
@@ -125,8 +125,12 @@ def say_problems(found: Iterable[list[str]]) -> int:
     return len(problems)
 
 
-def check_set(splits: list[str], config: dict, heads: dict[str, int], samples: int) -> tuple[int, list]:
+def check_set(
+    splits: list[str], config: dict, heads: dict[str, int], samples: int, published: bool
+) -> tuple[int, list]:
     """Check one set and print what was found; its parts one by one if it is joined of some.
+
+    ``published`` is whether it should have the number of images of the published one.
 
     Returns:
         tuple: Number of problems, and the data sets that could be opened.
@@ -143,10 +147,10 @@ def check_set(splits: list[str], config: dict, heads: dict[str, int], samples: i
             found += check_opened(dataset, heads, samples)
         problems += say_problems([found])
     name = names.pop() if len(names) == 1 else None
-    if name in PUBLISHED:
-        published = PUBLISHED[name]['train' not in splits]
-        if total not in published:
-            numbers = ' or '.join(f'{number:,}' for number in sorted(published))
+    if published and name in PUBLISHED:
+        known = PUBLISHED[name]['train' not in splits]
+        if total not in known:
+            numbers = ' or '.join(f'{number:,}' for number in sorted(known))
             print(f'  notice: {total:,} images; the published set has {numbers}')
     return problems, opened
 

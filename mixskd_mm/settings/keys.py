@@ -22,7 +22,7 @@ from .paths import Path, dotted, walk
 from .values import shown
 
 # Read by mmengine's Config, by this package and by the other tools of the host libraries.
-OTHER_KEYS = ('custom_imports', 'trusted_annotations', 'work_dir', 'tta_model', 'tta_pipeline', 'fp16')
+OTHER_KEYS = ('custom_imports', 'trusted_annotations', 'own_data', 'work_dir', 'tta_model', 'tta_pipeline', 'fp16')
 # Libraries whose code reads settings; the order in which they are searched.
 LIBRARIES = (
     'mixskd_mm',

@@ -14,6 +14,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from mixskd_mm.cli import load_config
 from mixskd_mm.errors import InputError
 from mixskd_mm.own_data import complete
+from mixskd_mm.settings.keys import check_keys
 
 MIXSKD = 'mixskd_r50_folder.py'
 BOXES = 'detection/cascade-rcnn_r50-mixskd-pre_fpn_own.py'
@@ -147,3 +148,13 @@ def test_wrong_data_ends_in_one_line(tmp_path):
             completed(recipe, root)
     with pytest.raises(InputError, match='val_fraction=2'):
         completed(MIXSKD, photographs(tmp_path / 'good'), own_data__val_fraction=2)
+
+
+@pytest.mark.parametrize('recipe', [MIXSKD, BOXES, MASKS])
+def test_its_settings_are_known(recipe):
+    assert list(check_keys(Config.fromfile(tiny.ROOT / 'configs' / recipe))) == []
+
+
+def test_a_misspelt_setting_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r'own_data\.val_fracton=0\.1: no such setting'):
+        completed(MIXSKD, photographs(tmp_path), own_data__val_fracton=0.1)
