@@ -9,7 +9,7 @@ DIFFERENCES := $(addprefix tests/, test_compat.py test_configs.py checkpoints/te
 	segmentation test_training.py test_downstream_training.py tools/test_distributed.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help env test suite differences quickstart dist lint format clean
+.PHONY: help env test suite differences quickstart docs dist lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ differences: env ## test where sets of libraries differ: imports, loading, confi
 
 quickstart: env ## train baseline, Mixup and MixSKD on handwritten digits and compare them
 	@$(VENV_PYTHON) tools/quickstart/run.py
+
+docs: env ## write the documentation site to docs/_build/html; a warning is an error
+	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m sphinx -q -W --keep-going -b html docs docs/_build/html
 
 dist: env ## write the wheel and the source archive to dist/, and try the wheel without the repository
 	rm -rf dist build

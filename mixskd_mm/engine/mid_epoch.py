@@ -24,7 +24,7 @@ class MidEpochTrainLoop(EpochBasedTrainLoop):
 
     Args:
         by_epoch (bool): True, as recipes say it that name no loop. Defaults to True.
-        *args, **kwargs: For mmengine's loop.
+        args, kwargs: For mmengine's loop.
 
     Raises:
         InputError: for another ``by_epoch``.

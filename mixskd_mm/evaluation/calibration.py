@@ -12,7 +12,7 @@ from .loading import LoadedClassifier
 
 
 def expected_calibration_error(confidences: Tensor, correct: Tensor, bins: int = 15) -> float:
-    """ECE from 0 to 1: sum over the bins of |accuracy - mean confidence|, weighted with their share of the samples.
+    """ECE from 0 to 1: sum over the bins of ``|accuracy - mean confidence|``, weighted with their share of the samples.
 
     Args:
         confidences (Tensor): Probability of the predicted class, ``(N, )``.
