@@ -17,6 +17,7 @@ extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'sphin
 exclude_patterns = ['_build']
 html_theme = 'furo'
 html_title = f'mixskd_mm {release}'
+html_show_copyright = False
 
 myst_heading_anchors = 4
 myst_enable_extensions = ['dollarmath']
