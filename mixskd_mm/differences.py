@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +12,7 @@ from types import ModuleType
 import mmengine.logging
 import numpy as np
 import torch
-from mmengine.runner import amp
+from mmengine.runner import IterBasedTrainLoop, amp
 from mmengine.runner import checkpoint as checkpoint_loaders
 from mmengine.utils import digit_version
 
@@ -20,6 +21,9 @@ from .errors import InputError
 # The compilers of torch 2.4 and 2.5 take each Mixture for another program, and update the statistics of a norm twice where
 # activations are recomputed.
 COMPILES = digit_version(torch.__version__) >= digit_version('2.11')
+
+# Whether a resumed training that counts iterations goes on with its next batch; mmengine 0.10.0 begins with the first again.
+SKIPS_BATCHES = 'Advance dataloader' in inspect.getsource(IterBasedTrainLoop)
 
 # NumPy 2 renamed it; 1.26 has both names, the new one without content.
 numpy_core = np.core if np.__version__.startswith('1.') else np._core

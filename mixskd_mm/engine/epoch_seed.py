@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 
+import mmengine
 import numpy as np
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.registry import FUNCTIONS, HOOKS
 from mmengine.runner import IterBasedTrainLoop, set_random_seed
 from torch.utils.data import Dataset, get_worker_info
+
+from mixskd_mm.differences import SKIPS_BATCHES
 
 from .finite_checkpoint import checkpoint_is_due
 from .mid_epoch import MidEpochTrainLoop, gather_random_states
@@ -41,6 +44,11 @@ class EpochSeedHook(Hook):
             seed_with(runner.seed, runner.epoch)
             return
         seed_with(runner.seed, runner.iter)
+        if runner.iter > 0 and not SKIPS_BATCHES:
+            runner.logger.warning(
+                f'mmengine {mmengine.__version__} does not skip the batches of the {runner.iter} iterations that are done: '
+                'the run goes on with the first ones again; expected a later mmengine to end as the uninterrupted run'
+            )
         loader = runner.train_dataloader
         # A sampler that does not skip gives all batches again, and all but the new ones are thrown away.
         first = runner.iter if hasattr(loader.sampler, 'skip') else 0

@@ -1,4 +1,5 @@
 import itertools
+import logging
 import random
 from types import SimpleNamespace
 
@@ -108,6 +109,7 @@ def test_each_iteration_of_a_training_that_counts_them_is_seeded_with_its_number
     def drawn(loop, begin, seed=3):
         loader = SimpleNamespace(sampler=None, num_workers=0, worker_init_fn=None, dataset=Draws())
         runner = SimpleNamespace(seed=seed, epoch=0, iter=5, train_loop=loop.__new__(loop), train_dataloader=loader)
+        runner.logger = logging.getLogger(__name__)
         hook = EpochSeedHook()
         torch.manual_seed(0)
         hook.before_train_epoch(runner)
