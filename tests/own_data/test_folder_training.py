@@ -33,7 +33,8 @@ def call(monkeypatch, tool, *args):
 
 def train(monkeypatch, work_dir, root, *options, method='mixskd', resume=()):
     config = tiny.ROOT / 'configs' / f'{method}_r50_folder.py'
-    options = [f'data_root={root}', *SMALL, *options]
+    # Two runs within a second would have one name, by which the Runner finds its log.
+    options = [f'data_root={root}', f'experiment_name={next(tiny.names)}', *SMALL, *options]
     call(monkeypatch, 'train.py', config, '--work-dir', work_dir, *resume, '--cfg-options', *options)
     return work_dir / 'epoch_2.pth'
 
