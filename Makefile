@@ -9,7 +9,7 @@ DIFFERENCES := $(addprefix tests/, test_compat.py test_configs.py checkpoints/te
 	segmentation test_training.py test_downstream_training.py tools/test_distributed.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help env test suite differences quickstart docs dist lint format clean
+.PHONY: help env test differences quickstart docs dist lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,12 +17,7 @@ help: ## list the targets
 env: ## set up .venv: torch, mmcv's compiled operators, the libraries, this package (PYTHON=python3 STACK=forks)
 	@bash tools/setup_env.sh
 
-test: suite ## all tests, then those where sets of libraries differ with the original OpenMMLab
-ifeq ($(STACK),forks)
-	@$(MAKE) --no-print-directory differences STACK=original
-endif
-
-suite: lint ## lint, then run all tests: on the CPU, then those for a GPU if there is one
+test: lint ## lint, then run all tests: on the CPU, then those for a GPU if there is one
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(VENV_PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile
 	@if nvidia-smi > /dev/null 2>&1; then $(VENV_PYTHON) -m pytest -m gpu; fi
 
