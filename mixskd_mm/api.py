@@ -85,7 +85,7 @@ def get_model(name: str, checkpoint: str | None = None, **overrides) -> BaseMode
 def recipe_config(name: str, overrides: dict) -> Config:
     """The config of a recipe, its ``data_preprocessor`` in ``model`` too, with ``overrides`` of ``model``."""
     known = recipes()
-    if name.endswith(COMPLETED_BY_DATA):
+    if str(name).endswith(COMPLETED_BY_DATA):
         raise InputError(
             f'name={name!r} is completed by data: expected mmpretrain.get_model(CONFIG, CHECKPOINT), with the config that '
             'its training wrote into the work directory'

@@ -2,7 +2,7 @@
 _base_ = 'cascade-rcnn_r50-mixskd-pre_fpn_1x_coco.py'
 
 data_root = None
-own_data = dict(kind='boxes', val_fraction=0.2, images=5000, length=12, validations=12)
+own_data = dict(kind='boxes', images=5000, length=12, validations=12)
 train_cfg = dict(max_epochs=None, val_interval=None)
 train_dataloader = dict(batch_size=4)
 # 0.02 of 16 images.

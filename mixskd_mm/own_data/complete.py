@@ -17,7 +17,6 @@ from mixskd_mm.resuming.schedule import scale_schedule
 
 from .parts import class_folders, images_below, split
 
-IMAGES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff')
 # What folders of a split are called.
 TRAIN, VAL = ('train', 'training', 'train2017'), ('val', 'valid', 'validation', 'val2017', 'test')
 IGNORED = 255
@@ -45,8 +44,6 @@ def complete(cfg: Config) -> None:
     if not os.path.isdir(root):
         raise InputError(f'data_root={root}: no such folder: expected one, laid out as in docs/own_data.md')
     classes, images = KINDS[recipe.kind](cfg, Path(root))
-    if len(classes) < 2 and recipe.kind == 'folders':
-        raise InputError(f'data_root={root} has {len(classes)} classes: expected two or more')
     set_classes(cfg, len(classes))
     fit_length(cfg, images)
 
@@ -94,7 +91,6 @@ def fit_length(cfg: Config, images: int) -> None:
         recipe.length = length
     if cfg.train_cfg.val_interval is None:
         cfg.train_cfg.val_interval = max(1, length // recipe.validations)
-    cfg.default_hooks.checkpoint.setdefault('interval', cfg.train_cfg.val_interval)
 
 
 def set_dataset(cfg: Config, name: str, **settings) -> None:
@@ -129,27 +125,37 @@ def parts_of(cfg: Config, root: Path) -> tuple[str | None, str | None]:
 def complete_folders(cfg: Config, root: Path) -> tuple[list[str], int]:
     """Names of the classes and number of training images of folders of classes, ``train/`` and ``val/`` or one to split."""
     train, val = parts_of(cfg, root)
-    fraction = cfg.own_data.val_fraction
     place = root / (train or '')
     classes = class_folders(place)
-    split_here = dict(part=None) if train else dict(val_fraction=fraction)
+    if len(classes) < 2:
+        raise InputError(f'data_root={root} has {len(classes)} classes: expected two or more')
+    for part, folder in (('train', train), ('val', val)):
+        settings = dict(data_root=str(root), data_prefix=folder or '', classes=classes)
+        set_dataset(cfg, part, **settings, **part_settings(cfg, part, folder))
     number = 0
     for name in classes:
-        files = [path.relative_to(place).as_posix() for path in images_below(place / name, IMAGES)]
+        files = images_below(place / name, place)
         if len(files) < (1 if train else 2):
             expected = 'an image' if train else 'two images, one of them to validate'
             raise InputError(
                 f'{place / name} has {len(files)} images: expected at least {expected}, since it is a class'
             )
-        number += len(files if train else split(files, 'train', fraction))
-    for part, folder in (('train', train), ('val', val)):
-        parts = split_here if train else dict(split_here, part=part)
-        set_dataset(cfg, part, data_root=str(root), data_prefix=folder or '', classes=classes, **parts)
-    if number:
-        # A last batch of few images has statistics of few, and of one none.
-        processes = int(os.environ.get('WORLD_SIZE', 1))
-        cfg.train_dataloader.drop_last = -(-number // processes) > cfg.train_dataloader.batch_size
+        number += count_training(cfg, files)
+    # A last batch of few images has statistics of few, and of one none.
+    processes = int(os.environ.get('WORLD_SIZE', 1))
+    cfg.train_dataloader.drop_last = -(-number // processes) > cfg.train_dataloader.batch_size
     return classes, number
+
+
+def part_settings(cfg: Config, part: str, folder: str | None) -> dict:
+    """What a data set is told of its part: nothing if that has a folder of its own."""
+    return dict(part=None) if folder else dict(part=part, val_fraction=cfg.own_data.val_fraction)
+
+
+def count_training(cfg: Config, files: list[str]) -> int:
+    """How many of the files of the training set, or of the folder that is split, are trained on."""
+    dataset = cfg.train_dataloader.dataset
+    return len(split(files, dataset.part, cfg.own_data.val_fraction))
 
 
 def complete_boxes(cfg: Config, root: Path) -> tuple[list[str], int]:
@@ -197,13 +203,12 @@ def complete_masks(cfg: Config, root: Path) -> tuple[list[str], int]:
             raise InputError(f'data_root={root} has no folder {folder.name}: expected images/ and masks/')
     train, val = parts_of(cfg, images)
     names = mask_classes(root)
-    fraction = cfg.own_data.val_fraction
     for part, folder in (('train', train), ('val', val)):
-        parts = dict(part=None) if train else dict(part=part, val_fraction=fraction)
         prefix = dict(img_path=f'images/{folder or ""}', seg_map_path=f'masks/{folder or ""}')
-        set_dataset(cfg, part, data_root=str(root), data_prefix=prefix, metainfo=dict(classes=tuple(names)), **parts)
-    files = [path.relative_to(images).as_posix() for path in images_below(images / (train or ''), IMAGES)]
-    number = len(files) if train else len(split(files, 'train', fraction))
+        settings = dict(data_root=str(root), data_prefix=prefix, metainfo=dict(classes=tuple(names)))
+        set_dataset(cfg, part, **settings, **part_settings(cfg, part, folder))
+    place = images / (train or '')
+    number = count_training(cfg, images_below(place, place))
     if not number:
         raise InputError(f'{images / (train or "")} has no images: expected some')
     return names, number
@@ -215,7 +220,8 @@ def mask_classes(root: Path) -> list[str]:
     if file.is_file():
         return [line.strip() for line in file.read_text(encoding='utf-8').splitlines() if line.strip()]
     largest = -1
-    for path in images_below(root / 'masks', ('.png',)):
+    for name in images_below(root / 'masks', root, ('.png',)):
+        path = root / name
         mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         if mask is None or mask.ndim != 2:
             raise InputError(f'{path}: expected a mask of one channel, whose pixels are the numbers of classes')

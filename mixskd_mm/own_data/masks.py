@@ -10,8 +10,6 @@ from mixskd_mm.errors import InputError
 
 from .parts import images_below, split
 
-IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff')
-
 
 class MaskFolders(BaseSegDataset):
     """Images, and masks of the same names as ``.png``, of which each pixel has the number of its class, or 255 for none.
@@ -32,10 +30,8 @@ class MaskFolders(BaseSegDataset):
     def load_data_list(self) -> list[dict]:
         """What mmseg has of each image: its path, its mask's, and how labels are changed, which is not at all."""
         images, masks = (Path(self.data_prefix[key]) for key in ('img_path', 'seg_map_path'))
-        names = [path.relative_to(images).as_posix() for path in images_below(images, IMAGES)]
-        names = sorted(names) if self.part is None else split(names, self.part, self.val_fraction)
         data = []
-        for name in names:
+        for name in split(images_below(images, images), self.part, self.val_fraction):
             mask = (masks / name).with_suffix('.png')
             if not mask.is_file():
                 raise InputError(f'{images / name} has no mask {mask}: expected one for each image')

@@ -13,19 +13,23 @@ from mmpretrain.registry import DATASETS
 from mixskd_mm.errors import InputError
 
 PARTS = ('train', 'val')
+# How files of images end.
+IMAGES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff')
 
 
-def split(names: Iterable[str], part: str, val_fraction: float) -> list[str]:
-    """Those of ``names`` that are in one part: whether one is in it depends on the names alone, not on their order.
+def split(names: Iterable[str], part: str | None, val_fraction: float) -> list[str]:
+    """Those of ``names`` that are in one part; all for None. It depends on the names alone, not on their order.
 
     Args:
         names (Iterable[str]): Of the files of a class, relative to the folder.
-        part (str): ``'train'`` or ``'val'``.
+        part (str, optional): ``'train'`` or ``'val'``.
         val_fraction (float): Share of the names in ``'val'``, in (0, 1). Of two names or more, each part has at least one.
 
     Returns:
         list[str]: Sorted.
     """
+    if part is None:
+        return sorted(names)
     drawn = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
     held_out = min(max(1, round(len(drawn) * val_fraction)), len(drawn) - 1) if drawn else 0
     return sorted(drawn[:held_out] if part == 'val' else drawn[held_out:])
@@ -59,6 +63,7 @@ class ClassFolders(CustomDataset):
         if not 0 < val_fraction < 1:
             raise InputError(f'ClassFolders: val_fraction={val_fraction}: expected a number between 0 and 1')
         self.part, self.val_fraction = part, val_fraction
+        kwargs.setdefault('extensions', IMAGES)
         super().__init__(metainfo=dict(classes=tuple(classes)) if classes else None, **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -76,17 +81,16 @@ class ClassFolders(CustomDataset):
             )
         data = []
         for name in folders:
-            files = [path.relative_to(root).as_posix() for path in images_below(root / name, self.extensions)]
-            taken = sorted(files) if self.part is None else split(files, self.part, self.val_fraction)
+            taken = split(images_below(root / name, root, self.extensions), self.part, self.val_fraction)
             data += [dict(img_path=str(root / file), gt_label=labels[name]) for file in taken]
         return data
 
 
-def images_below(folder: Path, extensions: Iterable[str]) -> list[Path]:
-    """The files below ``folder``, also behind links, that end with one of the ``extensions``, in any case."""
+def images_below(folder: Path, root: Path, extensions: Iterable[str] = IMAGES) -> list[str]:
+    """Paths below ``root`` of the files in ``folder``, also behind links, that end with an extension, in any case."""
     suffixes = tuple(extensions)
     return [
-        Path(place) / name
+        (Path(place) / name).relative_to(root).as_posix()
         for place, _, names in os.walk(folder, followlinks=True)
         for name in names
         if name.lower().endswith(suffixes) and not name.startswith('.')
